@@ -1,0 +1,1 @@
+//! One file per boundary: wire, table, wheel, lane, ring, whole server.

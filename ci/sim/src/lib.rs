@@ -1,0 +1,1 @@
+//! Whole nodes in one thread from one seed.

@@ -1,0 +1,1 @@
+//! The machine that turns: cores, lanes, the turn loop, and the corewheel program.

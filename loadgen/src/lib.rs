@@ -1,0 +1,1 @@
+//! The load generator: an outside client that tells the truth about time.

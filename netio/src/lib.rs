@@ -1,0 +1,1 @@
+//! Bytes and the kernel: rings, sockets, buffers, clocks.

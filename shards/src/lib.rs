@@ -1,0 +1,1 @@
+//! What one core owns: wire formats, slots, records, table, wheel, commands.
