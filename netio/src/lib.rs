@@ -1,1 +1,12 @@
 //! Bytes and the kernel: rings, sockets, buffers, clocks.
+//!
+//! Knows no key, no command and no shard. Everything the rest of the program does to the machine goes through
+//! [`Kernel`], which has three backends: `uring`, `epoll` and `sim`.
+
+pub mod clock;
+pub mod facts;
+pub mod kernel;
+
+pub use clock::{MonotonicNs, Now, WallMs};
+pub use facts::{Facts, Feature};
+pub use kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};

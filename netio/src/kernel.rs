@@ -1,0 +1,213 @@
+//! The seam between a core and the machine: one trait, three backends.
+//!
+//! A core calls [`Kernel::turn`] once per pass and gets every completion of that pass as an
+//! [`Event`]; it never sees a descriptor. The same core runs on io_uring, on epoll and in the
+//! simulator, because nothing else in the program may touch a socket, a clock or chance.
+//!
+//! A kernel belongs to one core: it is neither `Send` nor `Sync`, and only its [`Waker`]s cross threads.
+
+use crate::clock::Now;
+use crate::facts::Facts;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One accepted connection. The generation makes a name that outlived its connection harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    /// Position in the kernel's slab; small and dense, so a caller may index an array by it.
+    pub index: u32,
+    /// How often that position was used before.
+    pub generation: u32,
+}
+
+/// One listening socket, in the order of the calls to [`Kernel::listen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u32);
+
+/// A receive buffer lent to the core by [`Event::Received`], until [`Kernel::release`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address. Every core binds its own socket with `SO_REUSEPORT`, so the machine spreads connections.
+    Tcp(SocketAddr),
+    /// A path in the file system. `share` is what several cores accept from: the first core binds, see [`Kernel::listen`].
+    Unix(PathBuf),
+}
+
+/// How long [`Kernel::turn`] may wait when nothing is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Poll,
+    /// At most this long.
+    AtMost(Duration),
+    /// Until something happens.
+    Forever,
+}
+
+/// What happened since the last turn.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection was accepted; receiving has already started.
+    Accepted {
+        /// Which listener it came through.
+        listener: ListenerId,
+        /// Its name from now on.
+        conn: ConnId,
+    },
+    /// Bytes arrived. The core owns the buffer until it calls [`Kernel::release`].
+    Received {
+        /// Who sent them.
+        conn: ConnId,
+        /// Where they are, see [`Kernel::bytes`].
+        buffer: BufferId,
+    },
+    /// The peer finished sending, or the connection failed. Nothing more will arrive; the core still has to [`Kernel::close`].
+    Ended {
+        /// Whose stream ended.
+        conn: ConnId,
+        /// `None` for an orderly end.
+        error: Option<io::ErrorKind>,
+    },
+    /// The rest handed over by [`Kernel::send_rest`] left, or never will.
+    SentRest {
+        /// Whose rest it was.
+        conn: ConnId,
+        /// The allocation, back for reuse. Contents unspecified.
+        bytes: Vec<u8>,
+        /// Whether all of it left.
+        result: Result<(), io::ErrorKind>,
+    },
+    /// Another thread used a [`Waker`] of this core. Several wakes may collapse into one event.
+    Woken,
+}
+
+/// How much of a direct send the socket took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    All,
+    /// Only this many bytes: hand the rest to [`Kernel::send_rest`].
+    Part {
+        /// Bytes the socket took; less than what was offered, possibly zero.
+        taken_bytes: usize,
+    },
+    /// The connection is gone; close it.
+    Gone,
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug)]
+pub struct ListenError {
+    /// What was asked for.
+    pub at: Listen,
+    /// The step that failed, a verb: `bind`, `listen`, ….
+    pub step: &'static str,
+    /// The system's reason.
+    pub cause: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, step, cause } = self;
+        match at {
+            Listen::Tcp(addr) => write!(f, "cannot {step} on {addr}: {cause}"),
+            Listen::Unix(path) => write!(f, "cannot {step} on {}: {cause}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// What a core asks of the machine.
+///
+/// Sockets only, until the log needs files: those will be further operations on the same ring
+/// (`write`, `sync`, `read` with an owned aligned buffer, completed by an [`Event`] of their own, exactly as
+/// [`Kernel::send_rest`] is), never blocking calls.
+pub trait Kernel {
+    /// What other threads hold to wake this core.
+    type Waker: Wake;
+
+    /// Starts listening and accepting. TCP sockets set `SO_REUSEPORT` and `TCP_NODELAY`.
+    ///
+    /// A Unix path is bound once per process: the second core that names the same path shares the first one's
+    /// socket. A stale socket file that nobody listens on is replaced; a live one is an error.
+    fn listen(&mut self, at: &Listen) -> Result<ListenerId, ListenError>;
+
+    /// The address a listener really has, which matters when port 0 was asked for.
+    fn listener_addr(&self, listener: ListenerId) -> Option<SocketAddr>;
+
+    /// Stops accepting on every listener and closes them. Connections live on.
+    fn stop_listening(&mut self);
+
+    /// One pass: hands queued work to the machine, waits at most `wait` if nothing is ready, and appends what happened.
+    ///
+    /// Appends in bounded number (the backend's batch limit), fairly over connections.
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// The bytes of a lent buffer. Never empty.
+    fn bytes(&self, buffer: BufferId) -> &[u8];
+
+    /// Gives a lent buffer back. The core must do so for every [`Event::Received`], at the latest when
+    /// it closes the connection; the pool is bounded, and an empty pool stops all receiving.
+    fn release(&mut self, buffer: BufferId);
+
+    /// Sends at once what the socket takes, without waiting. Must not be called while a rest is under way.
+    fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Sent;
+
+    /// Hands over what [`Kernel::send`] left. The kernel owns `bytes` until [`Event::SentRest`]; one rest at a time
+    /// per connection. Sends `bytes[from..]`.
+    fn send_rest(&mut self, conn: ConnId, bytes: Vec<u8>, from: usize);
+
+    /// Stops receiving, so that the peer feels it. Bytes already under way may still arrive for a turn or two.
+    fn pause_receive(&mut self, conn: ConnId);
+
+    /// Receives again.
+    fn resume_receive(&mut self, conn: ConnId);
+
+    /// Closes. No event names this connection afterwards, except the [`Event::SentRest`] that returns a rest's allocation.
+    /// A rest under way is abandoned.
+    fn close(&mut self, conn: ConnId);
+
+    /// The peer's address, `None` for a Unix socket or when it is gone. A system call: for `CLIENT LIST`, not for the data path.
+    fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr>;
+
+    /// The address the peer dialled. A system call, as above.
+    fn local_addr(&self, conn: ConnId) -> Option<SocketAddr>;
+
+    /// The descriptor's number, for people who compare with other tools. -1 where there is none.
+    fn descriptor(&self, conn: ConnId) -> i32;
+
+    /// Time as of the last call to [`Kernel::turn`]; reading it costs nothing.
+    fn now(&self) -> Now;
+
+    /// Time at this very moment, for measuring inside a turn. About 20 ns.
+    fn precise_now(&self) -> Now;
+
+    /// Sixty-four bits of chance for seeds. From the machine, or from the simulator's seed.
+    fn entropy(&mut self) -> u64;
+
+    /// A handle other threads may wake this core with.
+    fn waker(&self) -> Self::Waker;
+
+    /// Wakes another core of the same process by the cheapest way this backend has (`MSG_RING`, else eventfd).
+    fn wake(&mut self, core: &Self::Waker);
+
+    /// What this backend is and what the machine lacks, for the banner and `INFO`.
+    fn facts(&self) -> &Facts;
+
+    /// Bytes this kernel holds: rings, receive buffers, rests under way. Counted under `maxmemory`.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// Wakes a core from any thread.
+pub trait Wake: Clone + Send + Sync + 'static {
+    /// Makes the core's current or next wait return with [`Event::Woken`]. Safe in a signal handler.
+    fn wake(&self);
+}
