@@ -1,1 +1,145 @@
-fn main() {}
+//! The gate's own tools. Names nothing of ours, is named by nobody, and is not needed to build.
+//!
+//! - `cargo xtask tidy` proves the rules of the house: who may name whom, where `unsafe` may stand, what pure code
+//!   may not touch. A rule that matters is checked here; the rest stays taste.
+//! - `cargo xtask sim --seed N --minutes M` drives the simulator in `ci/sim` beyond what the gate has time for.
+//! - `cargo xtask check` is everything a merge needs, here and in CI: it runs `.ci/run`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+mod tidy;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  tidy                          check the rules of the house over every file git knows
+  sim [--seed N] [--minutes M]  run the simulator from seed N (default 1) for M minutes (default 1)
+  check                         everything a merge needs: the same as `bash .ci/run`
+";
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy(&root()),
+        ["sim", flags @ ..] => match SimPlan::from_flags(flags) {
+            Ok(plan) => sim(&root(), plan),
+            Err(wrong) => return usage(&wrong),
+        },
+        ["check"] => run(Command::new("bash").arg(".ci/run").current_dir(root())),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => return usage(&format!("no such command: {}", other.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("xtask: {cause}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Reads what git knows (tracked, or new and not ignored) and prints each finding with its place.
+fn tidy(root: &Path) -> Result<(), String> {
+    let files = tidy::read_files(root)?;
+    let findings = tidy::findings(&files);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if findings.is_empty() {
+        println!("tidy: {} files, nothing to report", files.len());
+        Ok(())
+    } else {
+        Err(format!(
+            "tidy: {} findings in {} files",
+            findings.len(),
+            files.len()
+        ))
+    }
+}
+
+/// From which seed the simulator starts, and for how long it goes on to the next ones.
+struct SimPlan {
+    seed: u64,
+    minutes: u64,
+}
+
+impl SimPlan {
+    fn from_flags(mut flags: &[&str]) -> Result<SimPlan, String> {
+        let mut plan = SimPlan {
+            seed: 1,
+            minutes: 1,
+        };
+        while let [flag, value, rest @ ..] = flags {
+            let number = value
+                .parse()
+                .map_err(|_| format!("{flag} wants a number, not {value}"))?;
+            match *flag {
+                "--seed" => plan.seed = number,
+                "--minutes" => plan.minutes = number,
+                _ => return Err(format!("sim does not know {flag}")),
+            }
+            flags = rest;
+        }
+        match flags {
+            [] => Ok(plan),
+            [flag, ..] => Err(format!("{flag} wants a value")),
+        }
+    }
+}
+
+/// Seeds a run of the simulator's tests takes at once: small enough that the end is met, large enough that starting
+/// the test program does not count.
+const SIM_SEEDS_PER_RUN: u64 = 64;
+
+/// Runs the simulator's tests on batch after batch of seeds until the time is over. The seed that failed is in the
+/// output of the test that failed.
+fn sim(root: &Path, plan: SimPlan) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(plan.minutes * 60);
+    let mut seed = plan.seed;
+    loop {
+        run(Command::new("cargo")
+            .args(["test", "--quiet", "--release", "--package", "sim"])
+            .env("COREWHEEL_SIM_SEED", seed.to_string())
+            .env("COREWHEEL_SIM_SEEDS", SIM_SEEDS_PER_RUN.to_string())
+            .current_dir(root))
+        .map_err(|cause| format!("seeds {seed} to {}: {cause}", seed + SIM_SEEDS_PER_RUN - 1))?;
+        seed += SIM_SEEDS_PER_RUN;
+        if Instant::now() >= end {
+            println!("sim: seeds {} to {} passed", plan.seed, seed - 1);
+            return Ok(());
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let status = command
+        .status()
+        .map_err(|cause| format!("{command:?} did not start: {cause}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?} ended with {status}"))
+    }
+}
+
+fn usage(wrong: &str) -> ExitCode {
+    eprintln!("xtask: {wrong}\n\n{USAGE}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The workspace's folder: two above this crate's.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
