@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod key;
+pub mod number;
 pub mod shard;
 pub mod slot;
 pub mod wire;
