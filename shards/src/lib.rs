@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod key;
+pub mod long_double;
 pub mod number;
 pub mod shard;
 pub mod slot;

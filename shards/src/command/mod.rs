@@ -2,17 +2,29 @@
 //!
 //! [`COMMANDS`] is the one place that declares a command: its name, arity, flags, key positions, categories and words of
 //! documentation. `COMMAND`, access categories, routing to cores and completion all read it.
+//!
+//! Every handler depends on nothing but the state, the arguments and the entry's `now`, writes exactly one reply, and
+//! checks everything it could refuse before it changes anything.
 
+pub mod counters;
+pub mod expire;
+pub mod keys;
 pub mod spec;
 pub mod strings;
 pub mod table;
+pub mod texts;
 
 pub use spec::{Command, Flags, Handler, Keys, Spread};
 pub use table::{COMMANDS, find};
 
 use crate::key::{Db, Key};
-use crate::shard::Shard;
+use crate::number;
+use crate::shard::{Found, Kind, Shard};
 use crate::wire::{Args, Reply};
+
+/// Longest string a command may build, Redis' `proto-max-bulk-len`: what fits a reply and a request alike.
+pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
+const _: () = assert!(STRING_BYTES_MAX == crate::wire::Limits::OPEN.bulk_bytes_max);
 
 /// One request on its way through a shard.
 pub struct Call<'a, 'r> {
@@ -32,6 +44,62 @@ impl<'a> Call<'a, '_> {
     /// The key at argument `index`. Free for the first key, one hash for others.
     #[inline]
     pub fn key_at(&self, shard: &Shard, index: usize) -> Key<'a> {
-        shard.key(self.args.get(index))
+        let bytes = self.args.get(index);
+        if std::ptr::eq(bytes, self.key.bytes) { self.key } else { shard.key(bytes) }
+    }
+
+    /// Whether the argument at `index` is this word, in any case.
+    #[inline]
+    pub fn arg_is(&self, index: usize, word: &str) -> bool {
+        self.args.get(index).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// The argument at `index` as a whole number; answers the error and gives `None` if it is none.
+    pub fn integer_at(&mut self, index: usize) -> Option<i64> {
+        self.integer_at_or(index, texts::NOT_INTEGER)
+    }
+
+    /// [`Call::integer_at`] for commands that word the error in their own way.
+    pub fn integer_at_or(&mut self, index: usize, error: &str) -> Option<i64> {
+        let number = number::parse_i64(self.args.get(index));
+        if number.is_none() {
+            self.reply.error(error);
+        }
+        number
+    }
+
+    /// [`Call::integer_at_or`] for numbers that must fit 32 bits.
+    pub fn small_integer_at_or(&mut self, index: usize, error: &str) -> Option<i32> {
+        let number = self.integer_at_or(index, error)?;
+        let small = i32::try_from(number).ok();
+        if small.is_none() {
+            self.reply.error(error);
+        }
+        small
+    }
+
+    /// The database whose number is the argument at `index`; answers the error and gives `None` if there is none.
+    pub fn db_at(&mut self, shard: &Shard, index: usize) -> Option<Db> {
+        let db = Call::db_of(shard, self.small_integer_at_or(index, texts::NOT_INTEGER)?);
+        if db.is_none() {
+            self.reply.error(texts::DB_OUT_OF_RANGE);
+        }
+        db
+    }
+
+    /// The database of this number, if there is one.
+    pub fn db_of(shard: &Shard, number: i32) -> Option<Db> {
+        u16::try_from(number).ok().filter(|number| *number < shard.db_count()).map(Db)
+    }
+
+    /// The value of a record that must be a string; answers the error and gives `None` if it is something else.
+    #[inline]
+    pub fn string<'s>(&mut self, found: &Found<'s>) -> Option<&'s [u8]> {
+        if found.kind == Kind::String {
+            Some(found.value)
+        } else {
+            self.reply.error(texts::WRONG_TYPE);
+            None
+        }
     }
 }
