@@ -23,3 +23,15 @@ pub struct Facts {
     /// Every feature looked for, in a fixed order.
     pub features: Vec<Feature>,
 }
+
+/// The running kernel's release.
+pub(crate) fn machine_release() -> String {
+    // SAFETY: an all-zero utsname is a valid value of that plain struct, and valid for writing.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    if unsafe { libc::uname(&mut name) } < 0 {
+        return String::from("unknown");
+    }
+    let release = name.release.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8(release).unwrap_or_else(|_| String::from("unknown"))
+}

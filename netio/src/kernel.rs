@@ -6,7 +6,7 @@
 //!
 //! A kernel belongs to one core: it is neither `Send` nor `Sync`, and only its [`Waker`]s cross threads.
 
-use crate::clock::Now;
+use crate::clock::{MonotonicNs, Now};
 use crate::facts::Facts;
 use std::fmt;
 use std::io;
@@ -49,6 +49,19 @@ pub enum Wait {
     AtMost(Duration),
     /// Until something happens.
     Forever,
+}
+
+impl Wait {
+    /// The same wait, cut short at `deadline`.
+    pub(crate) fn no_later_than(self, deadline: Option<MonotonicNs>) -> Wait {
+        let Some(deadline) = deadline else { return self };
+        let left = Duration::from_nanos(deadline.since(Now::of_machine().monotonic));
+        match self {
+            Wait::Poll => Wait::Poll,
+            Wait::AtMost(bound) => Wait::AtMost(bound.min(left)),
+            Wait::Forever => Wait::AtMost(left),
+        }
+    }
 }
 
 /// What happened since the last turn.

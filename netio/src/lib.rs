@@ -3,10 +3,22 @@
 //! Knows no key, no command and no shard. Everything the rest of the program does to the machine goes through
 //! [`Kernel`], which has three backends: `uring`, `epoll` and `sim`.
 
+mod address;
+mod bell;
+mod chance;
+pub mod choice;
 pub mod clock;
 pub mod facts;
 pub mod kernel;
+mod listener;
+pub mod options;
+mod pool;
+mod slab;
+pub mod uring;
 
+pub use choice::Refused;
 pub use clock::{MonotonicNs, Now, WallMs};
 pub use facts::{Facts, Feature};
 pub use kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};
+pub use options::Options;
+pub use uring::Uring;
