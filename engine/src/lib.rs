@@ -1,1 +1,27 @@
-//! The machine that turns: cores, lanes, the turn loop, and the corewheel program.
+//! The machine that turns: cores, lanes, the turn loop, and what holds a server together.
+//!
+//! A [`core::Core`] is everything one thread owns. It talks to the machine through `netio::Kernel` only, so that the same
+//! core runs on io_uring, on epoll and in the simulator; and to other cores through [`peers::Peers`] only.
+
+pub(crate) mod catalog;
+pub mod connection;
+pub mod core;
+mod dispatch;
+pub mod executor;
+pub mod hold;
+mod intake;
+pub mod interim;
+mod joint;
+pub mod lane;
+pub mod machine;
+pub mod memory;
+pub mod metrics;
+pub mod parcel;
+pub mod peers;
+pub mod placement;
+mod serve;
+pub mod settings;
+pub mod shared;
+pub mod slowlog;
+mod start_clock;
+pub mod survey;

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod kernel;
 mod listener;
 pub mod options;
+pub mod placement;
 mod pool;
 mod slab;
 pub mod uring;

@@ -60,11 +60,7 @@ fn tidy(root: &Path) -> Result<(), String> {
         println!("tidy: {} files, nothing to report", files.len());
         Ok(())
     } else {
-        Err(format!(
-            "tidy: {} findings in {} files",
-            findings.len(),
-            files.len()
-        ))
+        Err(format!("tidy: {} findings in {} files", findings.len(), files.len()))
     }
 }
 
@@ -76,14 +72,9 @@ struct SimPlan {
 
 impl SimPlan {
     fn from_flags(mut flags: &[&str]) -> Result<SimPlan, String> {
-        let mut plan = SimPlan {
-            seed: 1,
-            minutes: 1,
-        };
+        let mut plan = SimPlan { seed: 1, minutes: 1 };
         while let [flag, value, rest @ ..] = flags {
-            let number = value
-                .parse()
-                .map_err(|_| format!("{flag} wants a number, not {value}"))?;
+            let number = value.parse().map_err(|_| format!("{flag} wants a number, not {value}"))?;
             match *flag {
                 "--seed" => plan.seed = number,
                 "--minutes" => plan.minutes = number,
@@ -123,14 +114,8 @@ fn sim(root: &Path, plan: SimPlan) -> Result<(), String> {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let status = command
-        .status()
-        .map_err(|cause| format!("{command:?} did not start: {cause}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?} ended with {status}"))
-    }
+    let status = command.status().map_err(|cause| format!("{command:?} did not start: {cause}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}")) }
 }
 
 fn usage(wrong: &str) -> ExitCode {

@@ -24,16 +24,8 @@ pub(crate) struct File {
 
 impl File {
     fn new(path: &str, text: &str) -> File {
-        let code = if path.ends_with(".rs") {
-            scan::code_only(text)
-        } else {
-            String::new()
-        };
-        File {
-            path: path.to_string(),
-            text: text.to_string(),
-            code,
-        }
+        let code = if path.ends_with(".rs") { scan::code_only(text) } else { String::new() };
+        File { path: path.to_string(), text: text.to_string(), code }
     }
 
     fn is_rust(&self) -> bool {
@@ -46,12 +38,7 @@ impl File {
     }
 
     fn finding(&self, line: usize, rule: &'static str, what: String) -> Finding {
-        Finding {
-            path: self.path.clone(),
-            line,
-            rule,
-            what,
-        }
+        Finding { path: self.path.clone(), line, rule, what }
     }
 }
 
@@ -66,11 +53,7 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}: {}",
-            self.path, self.line, self.rule, self.what
-        )
+        write!(f, "{}:{}: {}: {}", self.path, self.line, self.rule, self.what)
     }
 }
 
@@ -86,29 +69,19 @@ pub(crate) fn findings(files: &[File]) -> Vec<Finding> {
 }
 
 /// Folders that hold no sources of ours: what tools build, install and remember.
-const FOLDERS_SKIPPED: [&str; 6] = [
-    ".git",
-    "target",
-    "node_modules",
-    ".venv",
-    "__pycache__",
-    "shared",
-];
+const FOLDERS_SKIPPED: [&str; 6] = [".git", "target", "node_modules", ".venv", "__pycache__", "shared"];
 
 /// Reads every text file under `root`, in the order of their paths.
 pub(crate) fn read_files(root: &Path) -> Result<Vec<File>, String> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let entries =
-            fs::read_dir(&folder).map_err(|cause| format!("read {}: {cause}", folder.display()))?;
+        let entries = fs::read_dir(&folder).map_err(|cause| format!("read {}: {cause}", folder.display()))?;
         for entry in entries {
             let entry = entry.map_err(|cause| format!("read {}: {cause}", folder.display()))?;
             let path = entry.path();
             let name = entry.file_name();
-            let kind = entry
-                .file_type()
-                .map_err(|cause| format!("read {}: {cause}", path.display()))?;
+            let kind = entry.file_type().map_err(|cause| format!("read {}: {cause}", path.display()))?;
             if kind.is_dir() {
                 if !FOLDERS_SKIPPED.iter().any(|skipped| name == *skipped) {
                     folders.push(path);
@@ -118,17 +91,12 @@ pub(crate) fn read_files(root: &Path) -> Result<Vec<File>, String> {
             if !kind.is_file() || name == ".git" {
                 continue;
             }
-            let bytes =
-                fs::read(&path).map_err(|cause| format!("read {}: {cause}", path.display()))?;
+            let bytes = fs::read(&path).map_err(|cause| format!("read {}: {cause}", path.display()))?;
             // What is not text (a picture, a recorded dump) has no lines to judge.
             let Ok(text) = String::from_utf8(bytes) else {
                 continue;
             };
-            let relative = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .replace('\\', "/");
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             files.push(File::new(&relative, &text));
         }
     }
@@ -139,14 +107,8 @@ pub(crate) fn read_files(root: &Path) -> Result<Vec<File>, String> {
 /// Checks that `files` break exactly the `expected` rules, each given as `path:line: rule`.
 #[cfg(test)]
 fn check_findings(files: &[(&str, &str)], expected: &[&str]) {
-    let files: Vec<File> = files
-        .iter()
-        .map(|(path, text)| File::new(path, text))
-        .collect();
-    let found: Vec<String> = findings(&files)
-        .iter()
-        .map(|found| format!("{}:{}: {}", found.path, found.line, found.rule))
-        .collect();
+    let files: Vec<File> = files.iter().map(|(path, text)| File::new(path, text)).collect();
+    let found: Vec<String> = findings(&files).iter().map(|found| format!("{}:{}: {}", found.path, found.line, found.rule)).collect();
     assert_eq!(found, expected);
 }
 
@@ -157,15 +119,9 @@ mod tests {
     /// The rules hold for the tree this test was built from, so `cargo test -p xtask` is already a gate.
     #[test]
     fn the_workspace_itself_is_tidy() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .nth(2)
-            .expect("ci/xtask is two folders down");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("ci/xtask is two folders down");
         let files = read_files(root).expect("the workspace can be read");
-        assert!(
-            files.iter().any(|file| file.path == "ci/xtask/src/tidy.rs"),
-            "the walk found this file"
-        );
+        assert!(files.iter().any(|file| file.path == "ci/xtask/src/tidy.rs"), "the walk found this file");
         let found: Vec<String> = findings(&files).iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "{}", found.join("\n"));
     }

@@ -27,83 +27,30 @@ enum Limit {
 }
 
 const fn free(to: &'static str) -> Edge {
-    Edge {
-        to,
-        limit: Limit::Free,
-    }
+    Edge { to, limit: Limit::Free }
 }
 
 const fn module(to: &'static str, module: &'static str) -> Edge {
-    Edge {
-        to,
-        limit: Limit::Module(module),
-    }
+    Edge { to, limit: Limit::Module(module) }
 }
 
 const fn program(to: &'static str) -> Edge {
-    Edge {
-        to,
-        limit: Limit::Program,
-    }
+    Edge { to, limit: Limit::Program }
 }
 
 const MEMBERS: &[Member] = &[
-    Member {
-        name: "netio",
-        folder: "netio/",
-        may_name: &[],
-    },
-    Member {
-        name: "shards",
-        folder: "shards/",
-        may_name: &[],
-    },
-    Member {
-        name: "replication",
-        folder: "replication/",
-        may_name: &[module("shards", "log")],
-    },
-    Member {
-        name: "loadgen",
-        folder: "loadgen/",
-        may_name: &[module("shards", "wire")],
-    },
-    Member {
-        name: "engine",
-        folder: "engine/",
-        may_name: &[
-            free("netio"),
-            free("shards"),
-            free("replication"),
-            program("loadgen"),
-        ],
-    },
+    Member { name: "netio", folder: "netio/", may_name: &[] },
+    Member { name: "shards", folder: "shards/", may_name: &[] },
+    Member { name: "replication", folder: "replication/", may_name: &[module("shards", "log")] },
+    Member { name: "loadgen", folder: "loadgen/", may_name: &[module("shards", "wire")] },
+    Member { name: "engine", folder: "engine/", may_name: &[free("netio"), free("shards"), free("replication"), program("loadgen")] },
     Member {
         name: "benches",
         folder: "benches/",
-        may_name: &[
-            free("netio"),
-            free("shards"),
-            free("replication"),
-            free("loadgen"),
-            free("engine"),
-        ],
+        may_name: &[free("netio"), free("shards"), free("replication"), free("loadgen"), free("engine")],
     },
-    Member {
-        name: "sim",
-        folder: "ci/sim/",
-        may_name: &[
-            free("netio"),
-            free("shards"),
-            free("replication"),
-            free("engine"),
-        ],
-    },
-    Member {
-        name: "xtask",
-        folder: "ci/xtask/",
-        may_name: &[],
-    },
+    Member { name: "sim", folder: "ci/sim/", may_name: &[free("netio"), free("shards"), free("replication"), free("engine")] },
+    Member { name: "xtask", folder: "ci/xtask/", may_name: &[] },
 ];
 
 pub(super) fn check(file: &File, files: &[File], found: &mut Vec<Finding>) {
@@ -111,10 +58,7 @@ pub(super) fn check(file: &File, files: &[File], found: &mut Vec<Finding>) {
         check_members(file, found);
         return;
     }
-    let Some(member) = MEMBERS
-        .iter()
-        .find(|member| file.path.starts_with(member.folder))
-    else {
+    let Some(member) = MEMBERS.iter().find(|member| file.path.starts_with(member.folder)) else {
         return;
     };
     if file.path == format!("{}Cargo.toml", member.folder) {
@@ -136,12 +80,8 @@ fn check_members(file: &File, found: &mut Vec<Finding>) {
         let Some(folder) = line.split('"').nth(1).filter(|_| inside) else {
             continue;
         };
-        if !MEMBERS
-            .iter()
-            .any(|member| member.folder.trim_end_matches('/') == folder)
-        {
-            let what =
-                format!("`{folder}` has no line in tidy/edges.rs that says whom it may name");
+        if !MEMBERS.iter().any(|member| member.folder.trim_end_matches('/') == folder) {
+            let what = format!("`{folder}` has no line in tidy/edges.rs that says whom it may name");
             found.push(file.finding(index + 1, "edge", what));
         }
     }
@@ -167,11 +107,7 @@ fn check_manifest(member: &Member, file: &File, found: &mut Vec<Finding>) {
 fn check_edge(member: &Member, name: &str, file: &File, line: usize, found: &mut Vec<Finding>) {
     let ours = MEMBERS.iter().any(|other| other.name == name);
     if ours && !member.may_name.iter().any(|edge| edge.to == name) {
-        found.push(file.finding(
-            line,
-            "edge",
-            format!("`{}` may not depend on `{name}`", member.name),
-        ));
+        found.push(file.finding(line, "edge", format!("`{}` may not depend on `{name}`", member.name)));
     }
 }
 
@@ -183,15 +119,11 @@ fn check_paths(member: &Member, file: &File, files: &[File], found: &mut Vec<Fin
                 None => Some(format!("`{}` may not name `{}`", member.name, other.name)),
                 Some(Limit::Free) => None,
                 Some(Limit::Module(module)) if path.first == *module => None,
-                Some(Limit::Module(module)) => Some(format!(
-                    "`{}` may name only `{}::{module}`, not `{}`",
-                    member.name, other.name, path.first
-                )),
+                Some(Limit::Module(module)) => {
+                    Some(format!("`{}` may name only `{}::{module}`, not `{}`", member.name, other.name, path.first))
+                }
                 Some(Limit::Program) if is_program(member, file, files) => None,
-                Some(Limit::Program) => Some(format!(
-                    "only the program of `{}` may name `{}`, not its library",
-                    member.name, other.name
-                )),
+                Some(Limit::Program) => Some(format!("only the program of `{}` may name `{}`, not its library", member.name, other.name)),
             };
             if let Some(what) = refused {
                 found.push(file.finding(path.line, "edge", what));
@@ -205,30 +137,17 @@ fn is_program(member: &Member, file: &File, files: &[File]) -> bool {
     let Some(inside) = file.path.strip_prefix(&format!("{}src/", member.folder)) else {
         return true;
     };
-    let top = inside
-        .split('/')
-        .next()
-        .unwrap_or(inside)
-        .trim_end_matches(".rs");
+    let top = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
     let declares = |root: &str| {
         let path = format!("{}src/{root}", member.folder);
-        files
-            .iter()
-            .find(|file| file.path == path)
-            .is_some_and(|file| declares_module(&file.code, top))
+        files.iter().find(|file| file.path == path).is_some_and(|file| declares_module(&file.code, top))
     };
     inside == "main.rs" || (declares("main.rs") && !declares("lib.rs"))
 }
 
 fn declares_module(code: &str, name: &str) -> bool {
-    code.lines().any(|line| {
-        word_positions(line, "mod").any(|position| {
-            line[position + 3..]
-                .trim_start()
-                .trim_end_matches([';', '{', ' '])
-                == name
-        })
-    })
+    code.lines()
+        .any(|line| word_positions(line, "mod").any(|position| line[position + 3..].trim_start().trim_end_matches([';', '{', ' ']) == name))
 }
 
 /// A place in code that names an item of a crate: the first part of the path after the crate's name.
@@ -248,10 +167,7 @@ pub(super) fn paths(code: &str, root: &str) -> Vec<NamedPath> {
     for position in word_positions(code, root) {
         let before = code[..position].trim_end();
         if let Some(outer) = before.strip_suffix("::")
-            && outer
-                .chars()
-                .next_back()
-                .is_some_and(|char| char.is_alphanumeric() || "_>})".contains(char))
+            && outer.chars().next_back().is_some_and(|char| char.is_alphanumeric() || "_>})".contains(char))
         {
             continue;
         }
@@ -262,10 +178,7 @@ pub(super) fn paths(code: &str, root: &str) -> Vec<NamedPath> {
                 found.push(NamedPath { line, first });
             }
         } else if before.ends_with("use") || before.ends_with("extern crate") {
-            found.push(NamedPath {
-                line,
-                first: String::new(),
-            });
+            found.push(NamedPath { line, first: String::new() });
         }
     }
     found
@@ -305,14 +218,8 @@ mod tests {
     use super::*;
 
     fn check(code: &str, expected: &[(usize, &str)]) {
-        let found: Vec<(usize, String)> = paths(code, "shards")
-            .into_iter()
-            .map(|path| (path.line, path.first))
-            .collect();
-        let expected: Vec<(usize, String)> = expected
-            .iter()
-            .map(|(line, first)| (*line, first.to_string()))
-            .collect();
+        let found: Vec<(usize, String)> = paths(code, "shards").into_iter().map(|path| (path.line, path.first)).collect();
+        let expected: Vec<(usize, String)> = expected.iter().map(|(line, first)| (*line, first.to_string())).collect();
         assert_eq!(found, expected, "in {code:?}");
     }
 
@@ -320,92 +227,38 @@ mod tests {
     fn paths_are_found_in_every_spelling() {
         check("use shards::wire::Reply;", &[(1, "wire")]);
         check("\nlet x = shards::slot::of(key);", &[(2, "slot")]);
-        check(
-            "use shards::{wire::{self, Reply}, slot, log as l};",
-            &[(1, "wire"), (1, "slot"), (1, "log")],
-        );
+        check("use shards::{wire::{self, Reply}, slot, log as l};", &[(1, "wire"), (1, "slot"), (1, "log")]);
         check("use shards::{\n    wire,\n};", &[(1, "wire")]);
         check("use ::shards::wire;", &[(1, "wire")]);
         check("use shards::*;", &[(1, "*")]);
         check("use shards as s;", &[(1, "")]);
         check("extern crate shards;", &[(1, "")]);
-        check(
-            "use crate::shards::wire; let shards = 3; my_shards::x();",
-            &[],
-        );
+        check("use crate::shards::wire; let shards = 3; my_shards::x();", &[]);
     }
 
     #[test]
     fn an_arrow_that_must_not_exist_is_reported_in_the_manifest() {
         let manifest = "[package]\nname = \"netio\"\n[dependencies]\nlibc = \"0.2\"\nshards = { workspace = true }\n";
-        check_findings(
-            &[("netio/Cargo.toml", manifest)],
-            &["netio/Cargo.toml:5: edge"],
-        );
+        check_findings(&[("netio/Cargo.toml", manifest)], &["netio/Cargo.toml:5: edge"]);
         let development = "[dev-dependencies]\nengine.workspace = true\n";
-        check_findings(
-            &[("shards/Cargo.toml", development)],
-            &["shards/Cargo.toml:2: edge"],
-        );
+        check_findings(&[("shards/Cargo.toml", development)], &["shards/Cargo.toml:2: edge"]);
         let table = "[target.'cfg(unix)'.dependencies.engine]\npath = \"../engine\"\n";
-        check_findings(
-            &[("loadgen/Cargo.toml", table)],
-            &["loadgen/Cargo.toml:1: edge"],
-        );
-        check_findings(
-            &[(
-                "engine/Cargo.toml",
-                "[dependencies]\nnetio = 1\nshards = 1\nloadgen = 1\n",
-            )],
-            &[],
-        );
+        check_findings(&[("loadgen/Cargo.toml", table)], &["loadgen/Cargo.toml:1: edge"]);
+        check_findings(&[("engine/Cargo.toml", "[dependencies]\nnetio = 1\nshards = 1\nloadgen = 1\n")], &[]);
     }
 
     #[test]
     fn an_arrow_that_must_not_exist_is_reported_in_code() {
-        check_findings(
-            &[(
-                "replication/src/offer.rs",
-                "//! Head.\nuse shards::table::Table;\n",
-            )],
-            &["replication/src/offer.rs:2: edge"],
-        );
-        check_findings(
-            &[(
-                "replication/src/offer.rs",
-                "//! Head.\nuse shards::log::Lsn;\n",
-            )],
-            &[],
-        );
-        check_findings(
-            &[(
-                "loadgen/src/client.rs",
-                "//! Head.\nuse shards::{wire::Reply, slot};\n",
-            )],
-            &["loadgen/src/client.rs:2: edge"],
-        );
-        check_findings(
-            &[(
-                "shards/tests/it.rs",
-                "//! Head.\nfn f() { engine::run(); }\n",
-            )],
-            &["shards/tests/it.rs:2: edge"],
-        );
-        check_findings(
-            &[(
-                "netio/src/a.rs",
-                "//! Head.\n// shards::wire is not named here\n",
-            )],
-            &[],
-        );
+        check_findings(&[("replication/src/offer.rs", "//! Head.\nuse shards::table::Table;\n")], &["replication/src/offer.rs:2: edge"]);
+        check_findings(&[("replication/src/offer.rs", "//! Head.\nuse shards::log::Lsn;\n")], &[]);
+        check_findings(&[("loadgen/src/client.rs", "//! Head.\nuse shards::{wire::Reply, slot};\n")], &["loadgen/src/client.rs:2: edge"]);
+        check_findings(&[("shards/tests/it.rs", "//! Head.\nfn f() { engine::run(); }\n")], &["shards/tests/it.rs:2: edge"]);
+        check_findings(&[("netio/src/a.rs", "//! Head.\n// shards::wire is not named here\n")], &[]);
     }
 
     #[test]
     fn only_the_program_may_name_the_load_generator() {
-        let main = (
-            "engine/src/main.rs",
-            "//! Head.\nmod bench;\nfn main() { loadgen::run(); }\n",
-        );
+        let main = ("engine/src/main.rs", "//! Head.\nmod bench;\nfn main() { loadgen::run(); }\n");
         let library = ("engine/src/lib.rs", "//! Head.\npub mod turn;\n");
         let bench = ("engine/src/bench.rs", "//! Head.\nuse loadgen::Plan;\n");
         let turn = ("engine/src/turn.rs", "//! Head.\nuse loadgen::Plan;\n");

@@ -31,12 +31,7 @@ const PURE: &[Pure] = &[
         modules: &["fs", "net"],
         types: &["Instant", "SystemTime"],
         // Reading the configuration, claiming the machine once, and the program's own commands.
-        except: &[
-            "engine/src/main.rs",
-            "engine/src/config",
-            "engine/src/start",
-            "engine/src/program",
-        ],
+        except: &["engine/src/main.rs", "engine/src/config", "engine/src/start", "engine/src/program"],
     },
 ];
 
@@ -62,29 +57,19 @@ fn check_devices(file: &File, found: &mut Vec<Finding>) {
     let Some(pure) = PURE.iter().find(|pure| file.path.starts_with(pure.folder)) else {
         return;
     };
-    if pure
-        .except
-        .iter()
-        .any(|except| file.path.starts_with(except))
-    {
+    if pure.except.iter().any(|except| file.path.starts_with(except)) {
         return;
     }
     for path in paths(&file.code, "std") {
         if pure.modules.contains(&path.first.as_str()) {
-            let what = format!(
-                "`std::{}` does not belong in `{}`: devices are netio's",
-                path.first, pure.folder
-            );
+            let what = format!("`std::{}` does not belong in `{}`: devices are netio's", path.first, pure.folder);
             found.push(file.finding(path.line, "device", what));
         }
     }
     for (index, line) in file.code.lines().enumerate() {
         for name in pure.types {
             if word_positions(line, name).next().is_some() {
-                let what = format!(
-                    "`{name}` reads a clock: `now` is given to `{}`, never taken",
-                    pure.folder
-                );
+                let what = format!("`{name}` reads a clock: `now` is given to `{}`, never taken", pure.folder);
                 found.push(file.finding(index + 1, "clock", what));
             }
         }
@@ -92,10 +77,7 @@ fn check_devices(file: &File, found: &mut Vec<Finding>) {
 }
 
 fn check_unsafe(file: &File, found: &mut Vec<Finding>) {
-    if UNSAFE_PLACES
-        .iter()
-        .any(|place| file.path.starts_with(place))
-    {
+    if UNSAFE_PLACES.iter().any(|place| file.path.starts_with(place)) {
         return;
     }
     for (index, line) in file.code.lines().enumerate() {
@@ -111,22 +93,12 @@ fn check_unfinished(file: &File, found: &mut Vec<Finding>) {
     for (index, line) in file.code.lines().enumerate() {
         for mark in ["todo!", "unimplemented!", "dbg!"] {
             let name = mark.trim_end_matches('!');
-            if word_positions(line, name)
-                .any(|position| line[position + name.len()..].starts_with('!'))
-            {
-                found.push(file.finding(
-                    index + 1,
-                    "unfinished",
-                    format!("`{mark}` is not an answer"),
-                ));
+            if word_positions(line, name).any(|position| line[position + name.len()..].starts_with('!')) {
+                found.push(file.finding(index + 1, "unfinished", format!("`{mark}` is not an answer")));
             }
         }
         if line.trim_start().starts_with("#[ignore") {
-            found.push(file.finding(
-                index + 1,
-                "unfinished",
-                "a test that does not run proves nothing".to_string(),
-            ));
+            found.push(file.finding(index + 1, "unfinished", "a test that does not run proves nothing".to_string()));
         }
     }
 }
@@ -138,89 +110,33 @@ mod tests {
     #[test]
     fn pure_code_touches_no_device() {
         check_findings(
-            &[(
-                "shards/src/a.rs",
-                "//! Head.\nuse std::fs::File;\nuse std::{fmt, net::TcpStream};\n",
-            )],
+            &[("shards/src/a.rs", "//! Head.\nuse std::fs::File;\nuse std::{fmt, net::TcpStream};\n")],
             &["shards/src/a.rs:2: device", "shards/src/a.rs:3: device"],
         );
         check_findings(
-            &[(
-                "shards/src/a.rs",
-                "//! Head.\nfn f() { std::thread::spawn(g); let t = Instant::now(); }\n",
-            )],
+            &[("shards/src/a.rs", "//! Head.\nfn f() { std::thread::spawn(g); let t = Instant::now(); }\n")],
             &["shards/src/a.rs:2: device", "shards/src/a.rs:2: clock"],
         );
-        check_findings(
-            &[(
-                "shards/tests/fuzz.rs",
-                "//! Head.\nuse std::time::Instant;\n",
-            )],
-            &[],
-        );
-        check_findings(
-            &[(
-                "engine/src/turn.rs",
-                "//! Head.\nuse std::net::TcpStream;\n",
-            )],
-            &["engine/src/turn.rs:2: device"],
-        );
-        check_findings(
-            &[(
-                "engine/src/start.rs",
-                "//! Head.\nuse std::fs;\nuse std::time::Instant;\n",
-            )],
-            &[],
-        );
-        check_findings(
-            &[(
-                "netio/src/uring.rs",
-                "//! Head.\nuse std::net::TcpStream;\n",
-            )],
-            &[],
-        );
+        check_findings(&[("shards/tests/fuzz.rs", "//! Head.\nuse std::time::Instant;\n")], &[]);
+        check_findings(&[("engine/src/turn.rs", "//! Head.\nuse std::net::TcpStream;\n")], &["engine/src/turn.rs:2: device"]);
+        check_findings(&[("engine/src/start.rs", "//! Head.\nuse std::fs;\nuse std::time::Instant;\n")], &[]);
+        check_findings(&[("netio/src/uring.rs", "//! Head.\nuse std::net::TcpStream;\n")], &[]);
     }
 
     #[test]
     fn unsafe_stands_only_where_it_is_argued() {
         let text = "//! Head.\nfn f() { unsafe { g() } }\n";
-        check_findings(
-            &[("shards/src/command.rs", text)],
-            &["shards/src/command.rs:2: unsafe"],
-        );
-        check_findings(
-            &[("loadgen/src/a.rs", text)],
-            &["loadgen/src/a.rs:2: unsafe"],
-        );
-        check_findings(
-            &[
-                ("netio/src/uring.rs", text),
-                ("engine/src/lane.rs", text),
-                ("shards/src/table/bucket.rs", text),
-            ],
-            &[],
-        );
-        check_findings(
-            &[(
-                "shards/src/b.rs",
-                "//! Head.\n#![forbid(unsafe_code)]\n// unsafe\n",
-            )],
-            &[],
-        );
+        check_findings(&[("shards/src/command.rs", text)], &["shards/src/command.rs:2: unsafe"]);
+        check_findings(&[("loadgen/src/a.rs", text)], &["loadgen/src/a.rs:2: unsafe"]);
+        check_findings(&[("netio/src/uring.rs", text), ("engine/src/lane.rs", text), ("shards/src/table/bucket.rs", text)], &[]);
+        check_findings(&[("shards/src/b.rs", "//! Head.\n#![forbid(unsafe_code)]\n// unsafe\n")], &[]);
     }
 
     #[test]
     fn unfinished_work_is_reported() {
         check_findings(
-            &[(
-                "shards/src/a.rs",
-                "//! Head.\nfn f() { todo!() }\nfn todo() {}\n#[ignore]\nfn g() { dbg!(1); }\n",
-            )],
-            &[
-                "shards/src/a.rs:2: unfinished",
-                "shards/src/a.rs:4: unfinished",
-                "shards/src/a.rs:5: unfinished",
-            ],
+            &[("shards/src/a.rs", "//! Head.\nfn f() { todo!() }\nfn todo() {}\n#[ignore]\nfn g() { dbg!(1); }\n")],
+            &["shards/src/a.rs:2: unfinished", "shards/src/a.rs:4: unfinished", "shards/src/a.rs:5: unfinished"],
         );
     }
 }

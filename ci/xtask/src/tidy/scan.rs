@@ -14,11 +14,7 @@ pub(super) fn code_only(text: &str) -> String {
             code.push(chars[at]);
             at += 1;
         } else {
-            code.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|&char| if char == '\n' { '\n' } else { ' ' }),
-            );
+            code.extend(chars[at..end].iter().map(|&char| if char == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -39,10 +35,7 @@ fn literal_end(chars: &[char], at: usize) -> usize {
 }
 
 fn line_end(chars: &[char], at: usize) -> usize {
-    chars[at..]
-        .iter()
-        .position(|&char| char == '\n')
-        .map_or(chars.len(), |length| at + length)
+    chars[at..].iter().position(|&char| char == '\n').map_or(chars.len(), |length| at + length)
 }
 
 /// Block comments nest.
@@ -95,10 +88,7 @@ fn prefixed_string_end(chars: &[char], at: usize) -> usize {
             _ => break,
         }
     }
-    let hashes = chars[next..]
-        .iter()
-        .take_while(|&&char| char == '#')
-        .count();
+    let hashes = chars[next..].iter().take_while(|&&char| char == '#').count();
     match chars.get(next + hashes) {
         Some('"') if raw => raw_string_end(chars, next + hashes + 1, hashes),
         Some('"') if hashes == 0 => string_end(chars, next + 1),
@@ -111,8 +101,7 @@ fn raw_string_end(chars: &[char], at: usize, hashes: usize) -> usize {
     let mut next = at;
     while next < chars.len() {
         let closing = &chars[next + 1..chars.len().min(next + 1 + hashes)];
-        if chars[next] == '"' && closing.len() == hashes && closing.iter().all(|&char| char == '#')
-        {
+        if chars[next] == '"' && closing.len() == hashes && closing.iter().all(|&char| char == '#') {
             return next + 1 + hashes;
         }
         next += 1;
@@ -125,9 +114,7 @@ fn char_end(chars: &[char], at: usize) -> usize {
     match chars.get(at + 1) {
         Some('\\') => {
             let body = at + 3;
-            let close = chars[body.min(chars.len())..]
-                .iter()
-                .position(|&char| char == '\'');
+            let close = chars[body.min(chars.len())..].iter().position(|&char| char == '\'');
             close.map_or(chars.len(), |length| body + length + 1)
         }
         Some(_) if chars.get(at + 2) == Some(&'\'') => at + 3,
@@ -137,13 +124,11 @@ fn char_end(chars: &[char], at: usize) -> usize {
 
 /// Byte positions where `word` stands alone in `line`, not as a part of a longer word.
 pub(super) fn word_positions<'a>(line: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    line.match_indices(word)
-        .map(|(position, _)| position)
-        .filter(move |&position| {
-            let before = line[..position].chars().next_back().unwrap_or(' ');
-            let after = line[position + word.len()..].chars().next().unwrap_or(' ');
-            !is_word(before) && !is_word(after)
-        })
+    line.match_indices(word).map(|(position, _)| position).filter(move |&position| {
+        let before = line[..position].chars().next_back().unwrap_or(' ');
+        let after = line[position + word.len()..].chars().next().unwrap_or(' ');
+        !is_word(before) && !is_word(after)
+    })
 }
 
 fn is_word(char: char) -> bool {
@@ -155,10 +140,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let blanked: String = code_only(text)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let blanked: String = code_only(text).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(blanked, expected, "from {text:?}");
     }
 
@@ -171,14 +153,8 @@ mod tests {
         check(r#"a(b"unsafe", c"unsafe", br"unsafe\", d)"#, "a( , , , d)");
         check("let c = '\"'; unsafe {}", "let c = ; unsafe {}");
         check(r"let c = '\''; unsafe {}", "let c = ; unsafe {}");
-        check(
-            "fn f<'a>(x: &'a str) -> &'a str { x }",
-            "fn f<'a>(x: &'a str) -> &'a str { x }",
-        );
-        check(
-            "let bar = rb + b; crab(b'x', 'y')",
-            "let bar = rb + b; crab( , )",
-        );
+        check("fn f<'a>(x: &'a str) -> &'a str { x }", "fn f<'a>(x: &'a str) -> &'a str { x }");
+        check("let bar = rb + b; crab(b'x', 'y')", "let bar = rb + b; crab( , )");
     }
 
     #[test]
@@ -197,9 +173,6 @@ mod tests {
 
     #[test]
     fn words_are_whole_words() {
-        assert_eq!(
-            word_positions("unsafe_code unsafe {", "unsafe").collect::<Vec<_>>(),
-            [12]
-        );
+        assert_eq!(word_positions("unsafe_code unsafe {", "unsafe").collect::<Vec<_>>(), [12]);
     }
 }

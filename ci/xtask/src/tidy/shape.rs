@@ -5,17 +5,7 @@ use super::scan::word_positions;
 use super::{File, Finding};
 
 /// Names that stand where a noun is still missing.
-const NAMES_REFUSED: [&str; 9] = [
-    "util",
-    "utils",
-    "utilities",
-    "common",
-    "helper",
-    "helpers",
-    "misc",
-    "shared",
-    "manager",
-];
+const NAMES_REFUSED: [&str; 9] = ["util", "utils", "utilities", "common", "helper", "helpers", "misc", "shared", "manager"];
 
 /// Longer than this a file is two nouns, or a table. Tables are named in [`LONG_FILES`] with the reason.
 const FILE_LINES_MAX: usize = 1_000;
@@ -38,11 +28,7 @@ pub(super) fn check(file: &File, found: &mut Vec<Finding>) {
 
 fn check_head(file: &File, found: &mut Vec<Finding>) {
     if file.is_product() && !file.text.starts_with("//!") {
-        found.push(file.finding(
-            1,
-            "head",
-            "open with `//!`: what this promises and what it never does".to_string(),
-        ));
+        found.push(file.finding(1, "head", "open with `//!`: what this promises and what it never does".to_string()));
     }
 }
 
@@ -52,23 +38,13 @@ fn check_name(file: &File, found: &mut Vec<Finding>) {
     }
     let names = file.path.trim_end_matches(".rs").split('/');
     for name in names.filter(|name| NAMES_REFUSED.contains(name)) {
-        found.push(file.finding(
-            1,
-            "name",
-            format!("`{name}` stands where a noun is missing"),
-        ));
+        found.push(file.finding(1, "name", format!("`{name}` stands where a noun is missing")));
     }
     for (index, line) in file.code.lines().enumerate() {
         for position in word_positions(line, "mod") {
-            let name = line[position + 3..]
-                .trim()
-                .trim_end_matches([';', '{', ' ']);
+            let name = line[position + 3..].trim().trim_end_matches([';', '{', ' ']);
             if line[position + 3..].contains('{') && NAMES_REFUSED.contains(&name) {
-                found.push(file.finding(
-                    index + 1,
-                    "name",
-                    format!("`{name}` stands where a noun is missing"),
-                ));
+                found.push(file.finding(index + 1, "name", format!("`{name}` stands where a noun is missing")));
             }
         }
     }
@@ -77,15 +53,8 @@ fn check_name(file: &File, found: &mut Vec<Finding>) {
 fn check_length(file: &File, found: &mut Vec<Finding>) {
     let lines = file.text.lines().count();
     let long_for_a_reason = LONG_FILES.iter().any(|(path, _reason)| *path == file.path);
-    if KINDS_READ.iter().any(|kind| file.path.ends_with(kind))
-        && lines > FILE_LINES_MAX
-        && !long_for_a_reason
-    {
-        found.push(file.finding(
-            lines,
-            "length",
-            format!("{lines} lines: which two nouns are in here?"),
-        ));
+    if KINDS_READ.iter().any(|kind| file.path.ends_with(kind)) && lines > FILE_LINES_MAX && !long_for_a_reason {
+        found.push(file.finding(lines, "length", format!("{lines} lines: which two nouns are in here?")));
     }
 }
 
@@ -98,11 +67,7 @@ fn check_machine_paths(file: &File, found: &mut Vec<Finding>) {
                 !before.is_alphanumeric() && !"._-}/*".contains(before)
             });
             if alone {
-                found.push(file.finding(
-                    index + 1,
-                    "machine",
-                    format!("`{path}…` exists on one machine only"),
-                ));
+                found.push(file.finding(index + 1, "machine", format!("`{path}…` exists on one machine only")));
             }
         }
     }
@@ -115,58 +80,28 @@ mod tests {
 
     #[test]
     fn a_product_file_opens_with_its_promise() {
-        check_findings(
-            &[("shards/src/a.rs", "use std::fmt;\n")],
-            &["shards/src/a.rs:1: head"],
-        );
-        check_findings(
-            &[
-                ("shards/src/a.rs", "//! Head.\n"),
-                ("shards/tests/a.rs", "fn f() {}\n"),
-            ],
-            &[],
-        );
+        check_findings(&[("shards/src/a.rs", "use std::fmt;\n")], &["shards/src/a.rs:1: head"]);
+        check_findings(&[("shards/src/a.rs", "//! Head.\n"), ("shards/tests/a.rs", "fn f() {}\n")], &[]);
     }
 
     #[test]
     fn a_missing_noun_is_reported() {
-        check_findings(
-            &[("shards/src/util.rs", "//! Head.\n")],
-            &["shards/src/util.rs:1: name"],
-        );
-        check_findings(
-            &[("shards/src/common/x.rs", "//! Head.\n")],
-            &["shards/src/common/x.rs:1: name"],
-        );
-        check_findings(
-            &[("shards/src/x.rs", "//! Head.\nmod helpers {\n}\n")],
-            &["shards/src/x.rs:2: name"],
-        );
+        check_findings(&[("shards/src/util.rs", "//! Head.\n")], &["shards/src/util.rs:1: name"]);
+        check_findings(&[("shards/src/common/x.rs", "//! Head.\n")], &["shards/src/common/x.rs:1: name"]);
+        check_findings(&[("shards/src/x.rs", "//! Head.\nmod helpers {\n}\n")], &["shards/src/x.rs:2: name"]);
     }
 
     #[test]
     fn a_file_of_two_nouns_is_reported() {
         let text = format!("//! Head.\n{}", "\n".repeat(FILE_LINES_MAX));
-        check_findings(
-            &[("shards/src/x.rs", &text)],
-            &["shards/src/x.rs:1001: length"],
-        );
+        check_findings(&[("shards/src/x.rs", &text)], &["shards/src/x.rs:1001: length"]);
         check_findings(&[("docs/perf/raw.json", &text)], &[]);
     }
 
     #[test]
     fn a_path_of_one_machine_is_reported() {
         let path = format!("/{}/me/x", "home");
-        check_findings(
-            &[("docs/a.md", &format!("see {path}\n"))],
-            &["docs/a.md:1: machine"],
-        );
-        check_findings(
-            &[(
-                "docs/a.md",
-                "docs/work/x, https://x.example/home/y and $HOME/x\n",
-            )],
-            &[],
-        );
+        check_findings(&[("docs/a.md", &format!("see {path}\n"))], &["docs/a.md:1: machine"]);
+        check_findings(&[("docs/a.md", "docs/work/x, https://x.example/home/y and $HOME/x\n")], &[]);
     }
 }

@@ -1,0 +1,342 @@
+//! One client: what it said of itself, what it has not yet been told, and why it waits.
+
+use crate::settings::ClientClass;
+use netio::{ConnId, ListenerId, MonotonicNs};
+use shards::Db;
+use shards::wire::{Partial, Proto};
+use std::collections::VecDeque;
+
+/// One accepted connection. An idle one owns no buffer.
+pub struct Connection {
+    /// The kernel's name for it.
+    pub id: ConnId,
+    /// The number clients see, unique in this process.
+    pub client_id: u64,
+    /// Which listener it came through; says whether keys of other cores are answered with `MOVED`.
+    pub listener: ListenerId,
+    /// The database its commands work on.
+    pub db: Db,
+    /// Its dialect.
+    pub proto: Proto,
+    /// Whether it may run commands.
+    pub authenticated: bool,
+    /// Modes and marks.
+    pub modes: Modes,
+    /// What it calls itself and its library. Most clients say so, idle floods do not.
+    pub names: Option<Box<Names>>,
+    /// When it came.
+    pub since: MonotonicNs,
+    /// When it last sent something.
+    pub active: MonotonicNs,
+    /// Its last command's number, for `CLIENT LIST`.
+    pub last_command: Option<u16>,
+
+    /// Bytes received and not yet run: the beginning of a request, or all of a stalled client's.
+    pub input: Vec<u8>,
+    /// How far the request at the start of `input` was understood.
+    pub partial: Option<Box<Partial>>,
+    /// Replies that are complete and wait for the socket.
+    pub output: Vec<u8>,
+    /// A rest of output is with the kernel.
+    pub sending: bool,
+    /// When the socket last took something while a rest was under way.
+    pub progress: MonotonicNs,
+    /// Bytes of the rest under way.
+    pub sending_bytes: usize,
+    /// Why its requests are not run at the moment.
+    pub stalls: Stalls,
+    /// Receiving is paused.
+    pub paused: bool,
+    /// The peer has finished sending: close once everything has been answered.
+    pub ended: bool,
+    /// Replies that other cores still owe, and those behind them, in order.
+    pub pending: VecDeque<Pending>,
+    /// Number of the reply at the front of `pending`.
+    pub sequence_front: u32,
+    /// How many replies other cores may owe this client. Grows while they are small, see [`Connection::note_answer`].
+    pub window: u16,
+    /// Bytes of the replies in `pending` that are ready but not yet due.
+    pub pending_bytes: usize,
+    /// Commands run, bytes in and out; shown by `CLIENT LIST`.
+    pub totals: Totals,
+}
+
+/// What a client called itself.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// By `CLIENT SETNAME` or `HELLO … SETNAME`.
+    pub name: String,
+    /// By `CLIENT SETINFO LIB-NAME`.
+    pub lib_name: String,
+    /// By `CLIENT SETINFO LIB-VER`.
+    pub lib_version: String,
+}
+
+/// Per-connection counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Commands run.
+    pub commands: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+}
+
+/// Modes and marks of a connection, a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes(u16);
+
+macro_rules! modes {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        impl Modes { $($(#[$doc])* pub const $name: Modes = Modes(1 << $bit);)* }
+    };
+}
+
+modes! {
+    /// Close after the output has left; run nothing more.
+    CLOSE_AFTER_REPLY = 0;
+    /// `CLIENT REPLY OFF`.
+    REPLY_OFF = 1;
+    /// `CLIENT REPLY SKIP`: the next reply is not sent.
+    REPLY_SKIP_NEXT = 2;
+    /// The reply of the command under way is not sent.
+    REPLY_SKIP = 3;
+    /// `MONITOR`.
+    MONITOR = 4;
+    /// `CLIENT NO-EVICT ON`.
+    NO_EVICT = 5;
+    /// `CLIENT NO-TOUCH ON`.
+    NO_TOUCH = 6;
+    /// `READONLY`.
+    READONLY = 7;
+    /// `ASKING`: the next command may touch a slot under migration.
+    ASKING = 8;
+    /// Came through a core's own port: keys of other cores are answered with `MOVED`.
+    CLUSTER_PORT = 9;
+    /// Came through a Unix socket.
+    UNIX = 10;
+}
+
+impl Modes {
+    /// Whether `mode` is on.
+    pub fn has(self, mode: Modes) -> bool {
+        self.0 & mode.0 != 0
+    }
+
+    /// Turns `mode` on or off.
+    pub fn set(&mut self, mode: Modes, on: bool) {
+        if on { self.0 |= mode.0 } else { self.0 &= !mode.0 }
+    }
+}
+
+/// Why a connection's requests are not run at the moment, a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls(u8);
+
+impl Stalls {
+    /// Its reader is slow: output waits for the socket.
+    pub const OUTPUT: Stalls = Stalls(1 << 0);
+    /// A command on several cores, or a survey, is under way: what follows must see its effect.
+    pub const JOINT: Stalls = Stalls(1 << 1);
+    /// A lane is full, or other cores owe it too many replies.
+    pub const LANE: Stalls = Stalls(1 << 2);
+    /// `CLIENT PAUSE`, or `DEBUG SLEEP` elsewhere.
+    pub const PAUSE: Stalls = Stalls(1 << 3);
+
+    /// Whether any reason holds.
+    pub fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether this reason holds.
+    pub fn has(self, reason: Stalls) -> bool {
+        self.0 & reason.0 != 0
+    }
+
+    /// Adds or removes a reason.
+    pub fn set(&mut self, reason: Stalls, on: bool) {
+        if on { self.0 |= reason.0 } else { self.0 &= !reason.0 }
+    }
+}
+
+/// A reply that cannot leave yet.
+pub enum Pending {
+    /// Another core owes it.
+    Owed,
+    /// It is here, but one before it is not.
+    Ready(Vec<u8>),
+    /// Owed, but the client asked not to be told.
+    OwedSilently,
+}
+
+/// Replies other cores may owe one client at the start, and at most. The start is what a client may make others hold in
+/// memory before anything is known of the size of its replies.
+const WINDOW_START: u16 = 32;
+const WINDOW_MAX: u16 = 1024;
+/// A reply larger than this shrinks the window.
+const ANSWER_BYTES_LARGE: usize = 16 * 1024;
+
+impl Connection {
+    /// A connection that has just been accepted.
+    pub fn new(id: ConnId, client_id: u64, listener: ListenerId, now: MonotonicNs) -> Connection {
+        Connection {
+            id,
+            client_id,
+            listener,
+            db: Db(0),
+            proto: Proto::Resp2,
+            authenticated: false,
+            modes: Modes::default(),
+            names: None,
+            since: now,
+            active: now,
+            last_command: None,
+            input: Vec::new(),
+            partial: None,
+            output: Vec::new(),
+            sending: false,
+            progress: now,
+            sending_bytes: 0,
+            stalls: Stalls::default(),
+            paused: false,
+            ended: false,
+            pending: VecDeque::new(),
+            sequence_front: 0,
+            window: WINDOW_START,
+            pending_bytes: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// The class whose output limits hold for it.
+    pub fn class(&self) -> ClientClass {
+        if self.modes.has(Modes::MONITOR) { ClientClass::Replica } else { ClientClass::Normal }
+    }
+
+    /// Reserves the next place in the order of replies, and says its number.
+    pub fn reserve_reply(&mut self) -> u32 {
+        let sequence = self.sequence_front.wrapping_add(self.pending.len() as u32);
+        let silent = self.modes.has(Modes::REPLY_OFF) || self.modes.has(Modes::REPLY_SKIP);
+        self.pending.push_back(if silent { Pending::OwedSilently } else { Pending::Owed });
+        sequence
+    }
+
+    /// Whether another reply may be owed to it by other cores.
+    pub fn window_is_open(&self) -> bool {
+        self.pending.len() < usize::from(self.window)
+    }
+
+    /// Learns from the size of a reply how many may be under way. Small replies let the window grow, as TCP's slow start
+    /// does; a large one cuts it so that one client cannot make other cores hold many of them.
+    fn note_answer(&mut self, bytes: usize) {
+        self.window = if bytes > ANSWER_BYTES_LARGE { (self.window / 2).max(2) } else { (self.window + 1).min(WINDOW_MAX) };
+    }
+
+    /// Takes a reply that was owed, and moves everything that is now due to `output`.
+    ///
+    /// # Panics
+    /// If no such reply is owed: cores answer each ticket once.
+    pub fn settle_reply(&mut self, sequence: u32, reply: &[u8]) {
+        self.note_answer(reply.len());
+        let position = sequence.wrapping_sub(self.sequence_front) as usize;
+        assert!(position < self.pending.len(), "a reply nobody is owed");
+        let silent = matches!(self.pending[position], Pending::OwedSilently);
+        let reply = if silent { &[][..] } else { reply };
+        if position == 0 {
+            self.output.extend_from_slice(reply);
+            self.pending.pop_front();
+            self.sequence_front = self.sequence_front.wrapping_add(1);
+            self.release_ready();
+        } else {
+            self.pending_bytes += reply.len();
+            self.pending[position] = Pending::Ready(reply.to_vec());
+        }
+    }
+
+    /// Queues a reply of this core behind those still owed. Only while some are.
+    pub fn queue_ready(&mut self, reply: &[u8]) {
+        self.pending_bytes += reply.len();
+        if let Some(Pending::Ready(last)) = self.pending.back_mut() {
+            // Not its own place in the order: nobody will ask for it by number, and places are counted by `Owed` only.
+            last.extend_from_slice(reply);
+            return;
+        }
+        self.pending.push_back(Pending::Ready(reply.to_vec()));
+    }
+
+    fn release_ready(&mut self) {
+        while let Some(Pending::Ready(_)) = self.pending.front() {
+            let Some(Pending::Ready(reply)) = self.pending.pop_front() else { unreachable!("just seen") };
+            self.pending_bytes -= reply.len();
+            self.output.extend_from_slice(&reply);
+            self.sequence_front = self.sequence_front.wrapping_add(1);
+        }
+    }
+
+    /// Bytes of memory this connection holds.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Connection>()
+            + self.input.capacity()
+            + self.output.capacity()
+            + self.sending_bytes
+            + self.pending_bytes
+            + self.pending.capacity() * size_of::<Pending>()
+            + self.partial.as_ref().map_or(0, |partial| partial.spans.capacity() * 8)
+    }
+}
+const _: () = assert!(size_of::<Connection>() <= 384, "ten thousand idle connections must fit in little memory");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection::new(ConnId { index: 0, generation: 0 }, 1, ListenerId(0), MonotonicNs(0))
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_requests() {
+        let mut conn = connection();
+        let first = conn.reserve_reply();
+        let second = conn.reserve_reply();
+        conn.queue_ready(b"c");
+        conn.queue_ready(b"d");
+        let fifth = conn.reserve_reply();
+        conn.settle_reply(second, b"b");
+        assert_eq!(conn.output, b"");
+        conn.settle_reply(first, b"a");
+        assert_eq!(conn.output, b"abcd");
+        conn.settle_reply(fifth, b"e");
+        assert_eq!(conn.output, b"abcde");
+        assert!(conn.pending.is_empty());
+        assert_eq!(conn.pending_bytes, 0);
+    }
+
+    #[test]
+    fn a_silent_reply_keeps_its_place_and_says_nothing() {
+        let mut conn = connection();
+        conn.modes.set(Modes::REPLY_OFF, true);
+        let silent = conn.reserve_reply();
+        conn.modes.set(Modes::REPLY_OFF, false);
+        let loud = conn.reserve_reply();
+        conn.settle_reply(loud, b"x");
+        conn.settle_reply(silent, b"y");
+        assert_eq!(conn.output, b"x");
+    }
+
+    #[test]
+    fn large_replies_close_the_window_and_small_ones_open_it() {
+        let mut conn = connection();
+        for _ in 0..10 {
+            let ticket = conn.reserve_reply();
+            conn.settle_reply(ticket, &vec![0; ANSWER_BYTES_LARGE + 1]);
+        }
+        assert_eq!(conn.window, 2);
+        for _ in 0..2000 {
+            let ticket = conn.reserve_reply();
+            conn.settle_reply(ticket, b":1\r\n");
+        }
+        assert_eq!(conn.window, WINDOW_MAX);
+    }
+}

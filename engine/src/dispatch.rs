@@ -1,0 +1,271 @@
+//! The general way of a request: whatever it is, whoever asks. The fast way in [`crate::intake`] is a shortcut through it.
+
+use crate::catalog;
+use crate::connection::{Modes, Stalls};
+use crate::core::Core;
+use crate::executor::Job;
+use crate::hold::{Request, Waiter};
+use crate::intake::{Route, held_key};
+#[allow(unused_imports)]
+use crate::interim::Interim;
+use crate::parcel::{Ask, Item, Parcel, Ticket};
+use crate::peers::Way;
+use crate::placement::CoreId;
+use netio::{ConnId, Kernel};
+use shards::command::Flags;
+use shards::wire::{Malformed, Proto, Reply};
+use shards::{Db, Key, Slot};
+
+impl<K: Kernel> Core<K> {
+    /// Sends one request where it belongs, and its reply, if there is one already, to `output`.
+    pub(crate) fn dispatch(&mut self, id: ConnId, route: Route, request: Request, hash: u32, slot: Slot, output: &mut Vec<u8>) {
+        let Some(conn) = self.connection(id) else { return };
+        conn.totals.commands += 1;
+        let authenticated = conn.authenticated;
+        if route != Route::Unresolved {
+            conn.last_command = Some(request.command);
+        }
+        self.executor.metrics.commands_total += 1;
+        let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));
+        let mut reply = Vec::new();
+        if let Some(error) = self.refusal(id, route, &request, slot, authenticated) {
+            if route != Route::Unresolved {
+                self.executor.metrics.commands[usize::from(request.command)].rejected += 1;
+            }
+            reply.push(b'-');
+            reply.extend(error.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+            reply.extend_from_slice(b"\r\n");
+            self.executor.metrics.count_error(&reply);
+        } else {
+            if self.monitored {
+                self.show_monitors(id, &request);
+            }
+            match route {
+                Route::Own => self.run_own_request(id, request, hash, slot, &mut reply),
+                Route::Hop(to) => self.hop(id, to, request, hash, slot),
+                Route::Joint => self.begin_joint(id, request),
+                Route::Everywhere => self.ask_everywhere(id, request),
+                Route::Engine => self.serve(id, request, &mut reply),
+                Route::Unresolved | Route::Moved | Route::CrossSlot => unreachable!("refused above"),
+            }
+        }
+        let Some(conn) = self.connection(id) else { return };
+        if skip_before || conn.modes.has(Modes::REPLY_OFF) {
+            reply.clear();
+        }
+        if skip_before {
+            conn.modes.set(Modes::REPLY_SKIP, false);
+        }
+        if conn.modes.has(Modes::REPLY_SKIP_NEXT) {
+            conn.modes.set(Modes::REPLY_SKIP_NEXT, false);
+            conn.modes.set(Modes::REPLY_SKIP, true);
+        }
+        if conn.pending.is_empty() {
+            output.extend_from_slice(&reply);
+        } else if !reply.is_empty() {
+            conn.queue_ready(&reply);
+        }
+    }
+
+    /// Why a request is not run, if it is not. The text of the error.
+    fn refusal(&mut self, id: ConnId, route: Route, request: &Request, slot: Slot, authenticated: bool) -> Option<String> {
+        if route == Route::Unresolved {
+            return Some(catalog::resolve(request.args()).error_text(request.args()));
+        }
+        let command = catalog::command(request.command);
+        if !authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return Some("NOAUTH Authentication required.".into());
+        }
+        match route {
+            Route::CrossSlot => Some("CROSSSLOT Keys in request don't hash to the same slot".into()),
+            Route::Moved => {
+                let owner = self.placement.core_of(slot);
+                let (host, port) = self.node_address(id, owner);
+                Some(format!("MOVED {} {host}:{port}", slot.0))
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes that are no request: says so, closes.
+    pub(crate) fn hang_up(&mut self, id: ConnId, reason: Malformed, output: &mut Vec<u8>) {
+        let Some(conn) = self.connection(id) else { return };
+        conn.modes.set(Modes::CLOSE_AFTER_REPLY, true);
+        let mut reply = Vec::new();
+        if let Some(text) = reason.text() {
+            Reply::new(&mut reply, Proto::Resp2).error(&text);
+        } else {
+            tracing::warn!("possible cross-protocol attack: a client speaks HTTP on the Redis port; connection closed");
+        }
+        if conn.pending.is_empty() {
+            output.extend_from_slice(&reply);
+        } else {
+            conn.queue_ready(&reply);
+        }
+        if !reply.is_empty() {
+            self.executor.metrics.count_error(&reply);
+        }
+    }
+
+    fn run_own_request(&mut self, id: ConnId, request: Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) {
+        let args = request.args();
+        if let Some(held) = held_key(request.command, args, request.db, &self.executor.holds) {
+            let (db, key): (Db, Box<[u8]>) = (request.db, held.into());
+            let Some(conn) = self.connection(id) else { return };
+            let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
+            self.executor.holds.wait(db, &key, Waiter::Own(ticket, hash, slot, request));
+            return;
+        }
+        self.execute(&request, hash, slot, reply);
+    }
+
+    /// Runs a request on this core's shard, now.
+    pub(crate) fn execute(&mut self, request: &Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) {
+        let args = request.args();
+        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
+        let job = Job {
+            command: request.command,
+            args,
+            key: Key { bytes, hash, slot },
+            db: request.db,
+            proto: request.proto,
+            now: self.now.wall.0,
+        };
+        let Core { kernel, executor, .. } = self;
+        executor.run(&job, reply, kernel.stamp_ns(), || kernel.stamp_ns());
+    }
+
+    fn hop(&mut self, id: ConnId, to: CoreId, request: Request, hash: u32, slot: Slot) {
+        let Some(conn) = self.connection(id) else { return };
+        let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
+        self.executor.metrics.hops += 1;
+        let Request { command, db, proto, bytes, spans } = request;
+        self.peers.outbox(to, Way::Ask).put_request(&bytes, &spans, |request, spans| Ask {
+            ticket,
+            command,
+            proto,
+            db,
+            hash,
+            slot,
+            request,
+            spans,
+        });
+    }
+
+    /// Takes what other cores answered.
+    pub(crate) fn take_answers(&mut self) {
+        while let Some((from, mut parcel)) = self.peers.next_answers() {
+            let mut items = parcel.take_items();
+            for item in items.drain(..) {
+                match item {
+                    Item::Answer { ticket, reply } => self.settle(ticket, parcel.bytes(&reply)),
+                    other => self.take_item(from, other, None),
+                }
+            }
+            self.peers.recycle(parcel, items);
+        }
+    }
+
+    /// Takes what other cores ask, as long as they can be answered.
+    pub(crate) fn take_asks(&mut self) {
+        while let Some((from, mut parcel)) = self.peers.next_asks() {
+            let mut items = parcel.take_items();
+            for item in &items {
+                if let Item::Ask(ask) = item {
+                    self.executor.shard.prefetch_bucket(ask.db, ask.slot, ask.hash);
+                }
+            }
+            for item in &items {
+                if let Item::Ask(ask) = item {
+                    self.executor.shard.prefetch_record(ask.db, ask.slot, ask.hash);
+                }
+            }
+            for item in items.drain(..) {
+                self.take_item(from, item, Some(&parcel));
+            }
+            self.peers.recycle(parcel, items);
+        }
+    }
+
+    /// Puts a message for a core, which may be this one.
+    pub(crate) fn put(&mut self, to: CoreId, way: Way, item: Item) {
+        if to == self.id { self.take_item(to, item, None) } else { self.peers.put(to, way, item) }
+    }
+
+    fn take_item(&mut self, from: CoreId, item: Item, parcel: Option<&Parcel>) {
+        match item {
+            Item::Ask(ask) => self.take_ask(from, ask, parcel.expect("requests travel in parcels")),
+            Item::Answer { .. } => unreachable!("taken where its parcel is at hand"),
+            Item::Hold(hold) => self.take_hold(*hold),
+            Item::Held(held) => self.take_held(*held),
+            Item::Settle(settle) => self.take_settle(*settle),
+            Item::Settled { joint, reply } => self.take_settled(joint, from, reply),
+            Item::Question(ticket, question) => {
+                let finding = self.answer_question(&question);
+                self.put(from, Way::Answer, Item::Finding(ticket, Box::new(finding)));
+            }
+            Item::Finding(ticket, finding) => self.take_finding(ticket, *finding),
+        }
+    }
+
+    fn take_ask(&mut self, from: CoreId, ask: Ask, parcel: &Parcel) {
+        let args = parcel.args(&ask);
+        if let Some(held) = held_key(ask.command, args, ask.db, &self.executor.holds) {
+            let request = Request::of(ask.command, ask.db, ask.proto, args.iter_from(0));
+            self.executor.holds.wait(ask.db, held, Waiter::Ask(from, ask, request));
+            return;
+        }
+        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
+        let key = Key { bytes, hash: ask.hash, slot: ask.slot };
+        let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0 };
+        let Core { kernel, executor, peers, .. } = self;
+        peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| {
+            executor.run(&job, out, kernel.stamp_ns(), || kernel.stamp_ns());
+        });
+    }
+
+    /// Runs whoever waited for a key that is free now.
+    pub(crate) fn wake_waiters(&mut self, joint: crate::hold::JointId) {
+        for (key, mut waiters) in self.executor.holds.release(joint) {
+            while let Some(waiter) = waiters.pop_front() {
+                if self.executor.holds.is_held(key.0, &key.1) {
+                    waiters.push_front(waiter);
+                    self.executor.holds.wait_again(&key, waiters);
+                    break;
+                }
+                match waiter {
+                    Waiter::Hold(hold) => self.take_hold(*hold),
+                    Waiter::Own(ticket, hash, slot, request) => {
+                        if let Some(other) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
+                            let other: Box<[u8]> = other.into();
+                            self.executor.holds.wait(request.db, &other, Waiter::Own(ticket, hash, slot, request));
+                            continue;
+                        }
+                        let mut reply = Vec::new();
+                        self.execute(&request, hash, slot, &mut reply);
+                        self.settle(ticket, &reply);
+                    }
+                    Waiter::Ask(from, ask, request) => {
+                        if let Some(other) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
+                            let other: Box<[u8]> = other.into();
+                            self.executor.holds.wait(request.db, &other, Waiter::Ask(from, ask, request));
+                            continue;
+                        }
+                        let mut reply = Vec::new();
+                        self.execute(&request, ask.hash, ask.slot, &mut reply);
+                        self.peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a connection a reply it was owed.
+    pub(crate) fn settle(&mut self, ticket: Ticket, reply: &[u8]) {
+        let Some(conn) = self.connection(ticket.conn) else { return };
+        conn.settle_reply(ticket.sequence, reply);
+        if !conn.stalls.has(Stalls::OUTPUT) || !conn.output.is_empty() {
+            self.dirty.push(ticket.conn);
+        }
+    }
+}

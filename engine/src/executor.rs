@@ -1,0 +1,80 @@
+//! Runs one request on this core's shard: checks, room, the handler, and what is remembered of it.
+//!
+//! Whether the request came from a connection of this core, over a lane, or waited for a held key makes no difference here.
+
+use crate::catalog;
+use crate::hold::Holds;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::slowlog::Slowlog;
+use shards::command::{Call, Flags, Handler};
+use shards::wire::{Args, Proto, Reply};
+use shards::{Db, Key, Shard};
+use std::sync::Arc;
+
+/// A core's shard and what it remembers of the requests that ran on it.
+pub struct Executor {
+    /// The data.
+    pub shard: Shard,
+    /// Keys held for commands on several cores.
+    pub holds: Holds,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Requests that took long.
+    pub slowlog: Slowlog,
+    /// What the operator set.
+    pub settings: Arc<Settings>,
+}
+
+/// A request on its way to the shard.
+pub struct Job<'a> {
+    /// The command's number.
+    pub command: u16,
+    /// Its arguments.
+    pub args: Args<'a>,
+    /// Its first key.
+    pub key: Key<'a>,
+    /// The connection's database.
+    pub db: Db,
+    /// The connection's dialect.
+    pub proto: Proto,
+    /// The entry's clock.
+    pub now: u64,
+}
+
+/// The refusal of a command that may need memory when there is none.
+pub const OUT_OF_MEMORY: &[u8] = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+
+impl Executor {
+    /// Runs a request, appends its reply to `out`. `started_ns` is when it began, `clock` says the moment it ended, which is
+    /// returned, so that a batch reads the clock once per request.
+    ///
+    /// # Panics
+    /// If the command is not one that runs on a shard.
+    #[inline]
+    pub fn run(&mut self, job: &Job<'_>, out: &mut Vec<u8>, started_ns: u64, clock: impl FnOnce() -> u64) -> u64 {
+        let command = catalog::command(job.command);
+        let Handler::Shard(handler) = command.handler else { unreachable!("{} does not run on a shard", command.name) };
+        let reply_from = out.len();
+        if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
+            out.extend_from_slice(OUT_OF_MEMORY);
+            self.metrics.commands[usize::from(job.command)].rejected += 1;
+            self.metrics.count_error(OUT_OF_MEMORY);
+            return clock();
+        }
+        let mut call = Call { args: job.args, key: job.key, db: job.db, now: job.now, reply: Reply::new(out, job.proto) };
+        handler(&mut self.shard, &mut call);
+        debug_assert!(out.len() > reply_from, "{} answered nothing", command.name);
+        let ended_ns = clock();
+        let ns = ended_ns.saturating_sub(started_ns);
+        self.metrics.count_run(job.command, ns, self.settings.latency_tracking);
+        if out.get(reply_from) == Some(&b'-') {
+            self.metrics.commands[usize::from(job.command)].failed += 1;
+            self.metrics.count_error(&out[reply_from..]);
+        }
+        if self.slowlog.is_slow(ns) && !command.flags.has(Flags::SKIP_SLOWLOG) {
+            self.slowlog.note(job.args, ns, job.now);
+        }
+        ended_ns
+    }
+}

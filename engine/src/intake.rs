@@ -1,0 +1,532 @@
+//! Received bytes to requests, and requests to where they run.
+//!
+//! A turn's bytes are parsed first, all of them; each request's key is hashed and its bucket prefetched on the way. Then the
+//! records are prefetched, then everything runs. So the cache misses of a whole batch overlap instead of waiting in line.
+
+use crate::catalog;
+use crate::connection::{Connection, Modes, Stalls};
+use crate::core::Core;
+use crate::executor::Job;
+use crate::hold::{Request, Waiter};
+#[allow(unused_imports)]
+use crate::interim::Interim;
+use crate::parcel::{Ask, Ticket};
+use crate::peers::Way;
+use crate::placement::{CoreId, Placement};
+use netio::{BufferId, ConnId, Kernel};
+use shards::command::{Flags, Handler, Spread};
+use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Span, parse};
+use shards::{Db, Key, Slot};
+use std::ops::Range;
+
+/// Requests parsed of one connection in one turn. The rest waits for the next turn, so that one pipeline does not starve
+/// the others.
+const REQUESTS_PER_RUN_MAX: usize = 1024;
+
+/// Output of one connection in one turn before it is sent. More in one burst overruns socket buffers and costs latency.
+const OUTPUT_BURST_BYTES: usize = 256 * 1024;
+
+/// What arrived in a turn.
+#[derive(Default)]
+pub struct Batch {
+    runs: Vec<Run>,
+    requests: Vec<Parsee>,
+    spans: Vec<Span>,
+}
+
+/// Consecutive bytes of one connection.
+struct Run {
+    conn: ConnId,
+    source: Source,
+    requests: Range<usize>,
+    /// Bytes of whole requests; what follows is the beginning of one.
+    whole_bytes: usize,
+    /// What follows cannot be understood.
+    malformed: Option<Malformed>,
+    /// What follows is the beginning of a request, and more bytes are needed.
+    incomplete: bool,
+    /// How far it was understood.
+    partial: Option<Box<Partial>>,
+}
+
+enum Source {
+    Buffer(BufferId),
+    Input(Vec<u8>),
+}
+
+/// One parsed request.
+struct Parsee {
+    /// Its first byte in the run.
+    start: usize,
+    end: usize,
+    spans: Range<usize>,
+    route: Route,
+    command: u16,
+    slot: Slot,
+    hash: u32,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// To this core's shard.
+    Own,
+    /// To one other core.
+    Hop(CoreId),
+    /// To several cores, held together.
+    Joint,
+    /// To every core.
+    Everywhere,
+    /// To the engine itself.
+    Engine,
+    /// To the core whose port the client should have used.
+    Moved,
+    /// Nowhere: its keys are in different slots, and the port is one core's own.
+    CrossSlot,
+    /// Nowhere: it is no command, or has too few arguments.
+    Unresolved,
+}
+
+/// Why a run's loop returns to its caller, which may touch more than the loop can.
+enum Pause {
+    /// All requests ran.
+    Done,
+    /// Output should be sent first.
+    Output,
+    /// The next request belongs to the caller.
+    Engine,
+    /// The next request must wait.
+    Stall(Stalls),
+}
+
+impl Batch {
+    /// A buffer arrived for a connection that had nothing waiting.
+    pub(crate) fn take_buffer(&mut self, conn: ConnId, buffer: BufferId) {
+        self.runs.push(Run::new(conn, Source::Buffer(buffer)));
+    }
+
+    /// A connection's own input is to be run.
+    pub(crate) fn take_input(&mut self, conn: ConnId, input: Vec<u8>) {
+        self.runs.push(Run::new(conn, Source::Input(input)));
+    }
+
+    /// Parses everything taken.
+    pub(crate) fn parse<K: Kernel>(&mut self, core: &mut Core<K>) {
+        for index in 0..self.runs.len() {
+            let mut run = std::mem::replace(&mut self.runs[index], Run::new(ConnId { index: 0, generation: 0 }, Source::Input(Vec::new())));
+            self.parse_run(core, &mut run);
+            self.runs[index] = run;
+        }
+        let shard = &core.executor.shard;
+        for request in &self.requests {
+            if request.route == Route::Own {
+                shard.prefetch_record(Db(0), request.slot, request.hash);
+            }
+        }
+    }
+
+    fn parse_run<K: Kernel>(&mut self, core: &mut Core<K>, run: &mut Run) {
+        run.requests = self.requests.len()..self.requests.len();
+        let Core { connections, kernel, executor, placement, id, .. } = core;
+        let Some(conn) =
+            connections.get_mut(run.conn.index as usize).and_then(|slot| slot.as_deref_mut()).filter(|conn| conn.id == run.conn)
+        else {
+            return;
+        };
+        let mut limits = if conn.authenticated { Limits::OPEN } else { Limits::UNAUTHENTICATED };
+        limits.bulk_bytes_max = limits.bulk_bytes_max.min(executor.settings.bulk_bytes_max);
+        let router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT) };
+        let mut partial = conn.partial.take();
+        if let Source::Buffer(buffer) = run.source
+            && let Some(rewritten) = Run::without_inline(kernel.bytes(buffer), &limits)
+        {
+            kernel.release(buffer);
+            run.source = Source::Input(rewritten);
+        } else if partial.is_none()
+            && let Source::Input(input) = &run.source
+            && let Some(rewritten) = Run::without_inline(input, &limits)
+        {
+            run.source = Source::Input(rewritten);
+        }
+        let bytes: &[u8] = match &run.source {
+            Source::Buffer(buffer) => kernel.bytes(*buffer),
+            Source::Input(input) => input,
+        };
+        let mut at = 0;
+        while at < bytes.len() && self.requests.len() - run.requests.start < REQUESTS_PER_RUN_MAX {
+            let spans_from = self.spans.len();
+            let parsed = match &mut partial {
+                Some(begun) => {
+                    let parsed = begun.advance(bytes, &limits);
+                    if matches!(parsed, Parsed::Request { .. }) {
+                        self.spans.extend_from_slice(&begun.spans);
+                    }
+                    parsed
+                }
+                None => parse(&bytes[at..], &limits, &mut self.spans),
+            };
+            match parsed {
+                Parsed::Request { bytes: length } => {
+                    partial = None;
+                    let args = Args::new(&bytes[at..at + length], &self.spans[spans_from..]);
+                    let mut parsee = router.route(args, &executor.shard);
+                    parsee.start = at;
+                    parsee.end = at + length;
+                    parsee.spans = spans_from..self.spans.len();
+                    if parsee.route == Route::Own {
+                        executor.shard.prefetch_bucket(conn.db, parsee.slot, parsee.hash);
+                    }
+                    self.requests.push(parsee);
+                    at += length;
+                }
+                Parsed::Nothing { bytes: length } => {
+                    partial = None;
+                    at += length;
+                }
+                Parsed::Inline { .. } => break,
+                Parsed::Incomplete => {
+                    run.incomplete = true;
+                    if partial.is_none() && bytes[at] == b'*' {
+                        let mut begun = Box::<Partial>::default();
+                        // Understood up to here once, so that the rest of a long request is not read again and again.
+                        let _ = begun.advance(&bytes[at..], &limits);
+                        partial = Some(begun);
+                    }
+                    break;
+                }
+                Parsed::Malformed(reason) => {
+                    run.malformed = Some(reason);
+                    break;
+                }
+            }
+        }
+        run.requests.end = self.requests.len();
+        run.whole_bytes = at;
+        run.partial = partial;
+    }
+
+    /// Runs everything parsed.
+    pub(crate) fn run<K: Kernel>(&mut self, core: &mut Core<K>) {
+        let mut runs = std::mem::take(&mut self.runs);
+        for run in runs.drain(..) {
+            self.run_one(core, run);
+        }
+        self.runs = runs;
+        self.requests.clear();
+        self.spans.clear();
+    }
+
+    fn run_one<K: Kernel>(&self, core: &mut Core<K>, mut run: Run) {
+        let id = run.conn;
+        let mut output = std::mem::take(&mut core.output);
+        let mut next = run.requests.start;
+        let mut stamp_ns = core.kernel.stamp_ns();
+        // Several buffers of one connection may arrive in one turn; if the first could not be run to its end, this one waits behind.
+        let mut blocked = core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty());
+        while !blocked {
+            match self.run_own(core, &run, &mut next, &mut output, &mut stamp_ns) {
+                Pause::Done => break,
+                Pause::Output => core.flush(id, &mut output),
+                Pause::Stall(reason) => core.stall(id, reason),
+                Pause::Engine => {
+                    let request = self.request(core, &run, next);
+                    let Parsee { route, hash, slot, .. } = self.requests[next];
+                    next += 1;
+                    core.dispatch(id, route, request, hash, slot, &mut output);
+                    stamp_ns = core.kernel.stamp_ns();
+                }
+            }
+            blocked = core.connection(id).is_none_or(|conn| conn.stalls.any() || conn.modes.has(Modes::CLOSE_AFTER_REPLY));
+        }
+        if next == run.requests.end
+            && !blocked
+            && let Some(reason) = run.malformed
+        {
+            core.hang_up(id, reason, &mut output);
+        }
+        let from = if next == run.requests.end { run.whole_bytes } else { self.requests[next].start };
+        let all_ran = next == run.requests.end;
+        self.keep_rest(core, &mut run, from, all_ran);
+        core.flush(id, &mut output);
+        core.close_if_finished(id);
+        output.clear();
+        core.output = output;
+    }
+
+    /// Keeps what was not run, and gives the buffer back.
+    fn keep_rest<K: Kernel>(&self, core: &mut Core<K>, run: &mut Run, from: usize, all_ran: bool) {
+        let id = run.conn;
+        let Core { connections, kernel, .. } = core;
+        let conn = connections.get_mut(id.index as usize).and_then(|slot| slot.as_deref_mut()).filter(|conn| conn.id == id);
+        if let Some(conn) = conn
+            && !conn.modes.has(Modes::CLOSE_AFTER_REPLY)
+        {
+            if conn.input.is_empty() && all_ran {
+                conn.partial = run.partial.take();
+            }
+            match &mut run.source {
+                Source::Buffer(buffer) => conn.input.extend_from_slice(&kernel.bytes(*buffer)[from..]),
+                Source::Input(input) if conn.input.is_empty() => {
+                    if from == input.len() {
+                        // Drop the allocation: an idle connection owns no buffer.
+                    } else if from == 0 {
+                        conn.input = std::mem::take(input);
+                    } else {
+                        conn.input = input[from..].to_vec();
+                    }
+                }
+                Source::Input(input) => {
+                    // More arrived while this was being run; what was not run comes before it.
+                    let mut rest = input.split_off(from);
+                    rest.append(&mut conn.input);
+                    conn.input = rest;
+                }
+            }
+            if !conn.input.is_empty() && !(all_ran && run.incomplete) && !conn.stalls.any() {
+                core.ready.push(id);
+            }
+        }
+        if let Source::Buffer(buffer) = run.source {
+            core.kernel.release(buffer);
+        }
+    }
+
+    /// Runs requests while they are this core's own or one hop away; everything else is the caller's.
+    fn run_own<K: Kernel>(&self, core: &mut Core<K>, run: &Run, next: &mut usize, output: &mut Vec<u8>, stamp_ns: &mut u64) -> Pause {
+        let now = core.now.wall.0;
+        let monitored = core.monitored;
+        let Core { connections, kernel, executor, peers, pause, .. } = core;
+        let Some(conn) = connections.get_mut(run.conn.index as usize).and_then(|slot| slot.as_deref_mut()) else { return Pause::Done };
+        let bytes: &[u8] = match &run.source {
+            Source::Buffer(buffer) => kernel.bytes(*buffer),
+            Source::Input(input) => input,
+        };
+        let plain = conn.authenticated && !monitored && pause.is_none();
+        while *next < run.requests.end {
+            let request = &self.requests[*next];
+            if !plain || !matches!(request.route, Route::Own | Route::Hop(_)) || conn.modes != Modes::default() {
+                // The slow way asks every question; most connections never see it.
+                match conn.gate(request.route, request.command, pause.as_ref(), monitored) {
+                    Gate::Engine => return Pause::Engine,
+                    Gate::Stall(reason) => return Pause::Stall(reason),
+                    Gate::Open => {}
+                }
+            }
+            let spans = &self.spans[request.spans.clone()];
+            let args = Args::new(&bytes[request.start..request.end], spans);
+            conn.totals.commands += 1;
+            executor.metrics.commands_total += 1;
+            conn.last_command = Some(request.command);
+            match request.route {
+                Route::Own => {
+                    let key = request.key(args);
+                    if !executor.holds.is_empty()
+                        && let Some(held) = held_key(request.command, args, conn.db, &executor.holds)
+                    {
+                        let ticket = Ticket { conn: conn.id, sequence: conn.reserve_reply() };
+                        let own = Request {
+                            command: request.command,
+                            db: conn.db,
+                            proto: conn.proto,
+                            bytes: bytes[request.start..request.end].to_vec(),
+                            spans: spans.to_vec(),
+                        };
+                        executor.holds.wait(conn.db, held, Waiter::Own(ticket, request.hash, request.slot, own));
+                        *next += 1;
+                        continue;
+                    }
+                    let job = Job { command: request.command, args, key, db: conn.db, proto: conn.proto, now };
+                    let from = output.len();
+                    let noted = executor.slowlog.noted();
+                    *stamp_ns = executor.run(&job, output, *stamp_ns, || kernel.stamp_ns());
+                    if executor.slowlog.noted() != noted {
+                        note_client(executor, kernel, conn);
+                    }
+                    if conn.modes.has(Modes::REPLY_OFF) || conn.modes.has(Modes::REPLY_SKIP) {
+                        output.truncate(from);
+                    } else if !conn.pending.is_empty() {
+                        conn.queue_ready(&output[from..]);
+                        output.truncate(from);
+                    }
+                }
+                Route::Hop(to) => {
+                    if peers.is_congested(to) || !conn.window_is_open() {
+                        conn.totals.commands -= 1;
+                        executor.metrics.commands_total -= 1;
+                        executor.metrics.lane_pushbacks += 1;
+                        return Pause::Stall(Stalls::LANE);
+                    }
+                    executor.metrics.hops += 1;
+                    let ticket = Ticket { conn: conn.id, sequence: conn.reserve_reply() };
+                    peers.outbox(to, Way::Ask).put_request(&bytes[request.start..request.end], spans, |at, spans| Ask {
+                        ticket,
+                        command: request.command,
+                        proto: conn.proto,
+                        db: conn.db,
+                        hash: request.hash,
+                        slot: request.slot,
+                        request: at,
+                        spans,
+                    });
+                }
+                _ => unreachable!("the gate sends everything else to the caller"),
+            }
+            conn.modes.set(Modes::REPLY_SKIP, false);
+            conn.modes.set(Modes::ASKING, false);
+            *next += 1;
+            if output.len() >= OUTPUT_BURST_BYTES || conn.pending_bytes >= OUTPUT_BURST_BYTES {
+                if conn.pending_bytes >= OUTPUT_BURST_BYTES {
+                    return Pause::Stall(Stalls::LANE);
+                }
+                return Pause::Output;
+            }
+        }
+        Pause::Done
+    }
+
+    fn request<K: Kernel>(&self, core: &Core<K>, run: &Run, index: usize) -> Request {
+        let request = &self.requests[index];
+        let bytes: &[u8] = match &run.source {
+            Source::Buffer(buffer) => core.kernel.bytes(*buffer),
+            Source::Input(input) => input,
+        };
+        let (db, proto) = core.connections[run.conn.index as usize].as_deref().map_or_else(Default::default, |conn| (conn.db, conn.proto));
+        Request {
+            command: request.command,
+            db,
+            proto,
+            bytes: bytes[request.start..request.end].to_vec(),
+            spans: self.spans[request.spans.clone()].to_vec(),
+        }
+    }
+}
+
+impl Run {
+    fn new(conn: ConnId, source: Source) -> Run {
+        Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None }
+    }
+
+    /// The same requests, with the inline ones in array form; `None` if they begin with an array. Inline commands behind
+    /// arrays end a run, and so stand at the beginning of the next one.
+    fn without_inline(bytes: &[u8], limits: &Limits) -> Option<Vec<u8>> {
+        if bytes.first().is_none_or(|first| *first == b'*') {
+            return None;
+        }
+        let mut rewritten = Vec::with_capacity(bytes.len() + 64);
+        let mut spans = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            match parse(&bytes[at..], limits, &mut spans) {
+                Parsed::Inline { bytes: length, request } => {
+                    rewritten.extend_from_slice(&request);
+                    at += length;
+                }
+                Parsed::Request { bytes: length } => {
+                    rewritten.extend_from_slice(&bytes[at..at + length]);
+                    at += length;
+                }
+                Parsed::Nothing { bytes: length } => at += length,
+                Parsed::Incomplete | Parsed::Malformed(_) => break,
+            }
+        }
+        rewritten.extend_from_slice(&bytes[at..]);
+        Some(rewritten)
+    }
+}
+
+impl Parsee {
+    #[inline]
+    fn key<'a>(&self, args: Args<'a>) -> Key<'a> {
+        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
+        Key { bytes, hash: self.hash, slot: self.slot }
+    }
+}
+
+/// What decides where requests of one connection go.
+struct Router {
+    placement: Placement,
+    me: CoreId,
+    /// The connection came through this core's own port.
+    moved: bool,
+}
+
+impl Router {
+    #[inline]
+    fn route(&self, args: Args<'_>, shard: &shards::Shard) -> Parsee {
+        let mut parsee = Parsee { start: 0, end: 0, spans: 0..0, route: Route::Unresolved, command: 0, slot: Slot(0), hash: 0 };
+        let catalog::Resolved::Command(number) = catalog::resolve(args) else { return parsee };
+        parsee.command = number;
+        let command = catalog::command(number);
+        if !matches!(command.handler, Handler::Shard(_)) {
+            parsee.route = Route::Engine;
+            return parsee;
+        }
+        if command.spread == Spread::Everywhere {
+            parsee.route = if self.placement.core_count() == 1 { Route::Own } else { Route::Everywhere };
+            return parsee;
+        }
+        let mut keys = catalog::keys_of(command, args);
+        let Some(first) = keys.next() else {
+            parsee.route = Route::Own;
+            return parsee;
+        };
+        let key = shard.key(args.get(first));
+        (parsee.hash, parsee.slot) = (key.hash, key.slot);
+        if self.placement.core_count() == 1 && !self.moved {
+            parsee.route = Route::Own;
+            return parsee;
+        }
+        let owner = self.placement.core_of(key.slot);
+        let mut same_core = true;
+        let mut same_slot = true;
+        for index in keys {
+            let slot = Slot::of(args.get(index));
+            same_slot &= slot == key.slot;
+            same_core &= self.placement.core_of(slot) == owner;
+        }
+        parsee.route = match (self.moved, same_slot, same_core, owner == self.me) {
+            (true, false, _, _) => Route::CrossSlot,
+            (true, true, _, false) => Route::Moved,
+            (_, _, true, true) => Route::Own,
+            (_, _, true, false) => Route::Hop(owner),
+            (_, _, false, _) => Route::Joint,
+        };
+        parsee
+    }
+}
+
+/// What the slow way says to a request.
+enum Gate {
+    Open,
+    Engine,
+    Stall(Stalls),
+}
+
+impl Connection {
+    fn gate(&self, route: Route, command: u16, pause: Option<&crate::core::Pause>, monitored: bool) -> Gate {
+        if matches!(route, Route::Engine | Route::Unresolved | Route::Moved | Route::CrossSlot) || !self.authenticated {
+            return Gate::Engine;
+        }
+        let flags = catalog::command(command).flags;
+        if let Some(pause) = pause
+            && (!pause.writes_only || flags.has(Flags::WRITE))
+        {
+            return Gate::Stall(Stalls::PAUSE);
+        }
+        if monitored || !matches!(route, Route::Own | Route::Hop(_)) { Gate::Engine } else { Gate::Open }
+    }
+}
+
+/// The first key of a request that somebody holds.
+pub(crate) fn held_key<'a>(command: u16, args: Args<'a>, db: Db, holds: &crate::hold::Holds) -> Option<&'a [u8]> {
+    catalog::keys_of(catalog::command(command), args).map(|index| args.get(index)).find(|key| holds.is_held(db, key))
+}
+
+/// Adds to the newest slow request whose it was.
+#[cold]
+pub(crate) fn note_client<K: Kernel>(executor: &mut crate::executor::Executor, kernel: &K, conn: &Connection) {
+    if let Some(slow) = executor.slowlog.newest() {
+        slow.client_addr = kernel.peer_addr(conn.id).map_or_else(String::new, |addr| addr.to_string());
+        slow.client_name = conn.names.as_ref().map_or_else(String::new, |names| names.name.clone());
+    }
+}

@@ -1,0 +1,459 @@
+//! Commands whose keys live on several cores: who coordinates them, and how.
+//!
+//! The core where the command arrived holds all its keys (see [`crate::hold`]), does the work, and lets go. Three kinds of
+//! work: each core does its own keys and the replies are joined (`MGET`, `DEL`, `MSET`); or the records are brought here,
+//! the command runs on a scratch shard, and what it changed is sent back (`RENAME`, `BITOP`, anything). The second is slow and
+//! always right, so every command has it.
+//!
+//! While one is under way its connection runs nothing else: what follows must see its effect.
+
+use crate::catalog;
+use crate::connection::Stalls;
+use crate::core::Core;
+use crate::executor::{Job, OUT_OF_MEMORY};
+use crate::hold::{Held, Hold, HoldOutcome, JointId, Look, Request, Settle, Sight, Waiter, Work};
+use crate::parcel::{Item, Ticket};
+use crate::peers::Way;
+use crate::placement::CoreId;
+use netio::{ConnId, Kernel};
+use shards::command::{Command, Flags, Spread};
+use shards::wire::{Proto, Reply};
+use shards::{Db, KeySeed, Shard, ShardConfig};
+
+/// A command on several cores, at the core that coordinates it.
+pub struct Joint {
+    ticket: Ticket,
+    request: Request,
+    parts: Vec<Part>,
+    phase: Phase,
+    now: u64,
+}
+
+/// What one core has to do with it.
+struct Part {
+    core: CoreId,
+    /// The keys, without repeats.
+    keys: Vec<(Db, Box<[u8]>)>,
+    /// Their positions among the command's keys, repeats included.
+    positions: Vec<usize>,
+    outcome: Option<HoldOutcome>,
+    reply: Option<Vec<u8>>,
+    settles: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// All cores were asked at once.
+    Trying,
+    /// One core after the other is asked, and waits; this one now.
+    Ordering(usize),
+    /// The work is being done.
+    Settling,
+}
+
+impl<K: Kernel> Core<K> {
+    /// Begins a command whose keys live on several cores.
+    pub(crate) fn begin_joint(&mut self, id: ConnId, request: Request) {
+        let Some(conn) = self.connection(id) else { return };
+        let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
+        self.stall(id, Stalls::JOINT);
+        self.executor.metrics.joints += 1;
+        let parts = self.parts_of(&request);
+        let number = self.joint_next;
+        self.joint_next += 1;
+        let now = self.now_ms();
+        let cores: Vec<CoreId> = parts.iter().map(|part| part.core).collect();
+        self.joints.insert(number, Joint { ticket, request, parts, phase: Phase::Trying, now });
+        for (index, core) in cores.into_iter().enumerate() {
+            self.ask_hold(number, index, core, false);
+        }
+    }
+
+    fn parts_of(&self, request: &Request) -> Vec<Part> {
+        let command = catalog::command(request.command);
+        let args = request.args();
+        let mut parts: Vec<Part> = Vec::new();
+        for (position, (db, key)) in keys_with_db(command, request).into_iter().enumerate() {
+            let _ = args;
+            let core = self.placement.core_of(shards::Slot::of(&key));
+            let index = match parts.binary_search_by_key(&core, |part| part.core) {
+                Ok(index) => index,
+                Err(index) => {
+                    parts.insert(index, Part { core, keys: Vec::new(), positions: Vec::new(), outcome: None, reply: None, settles: false });
+                    index
+                }
+            };
+            parts[index].positions.push(position);
+            let entry = (db, key.into_boxed_slice());
+            if !parts[index].keys.contains(&entry) {
+                parts[index].keys.push(entry);
+            }
+        }
+        parts
+    }
+
+    fn ask_hold(&mut self, number: u64, index: usize, core: CoreId, wait: bool) {
+        let Some(joint) = self.joints.get(&number) else { return };
+        let command = catalog::command(joint.request.command);
+        let part = &joint.parts[index];
+        let look = match command.spread {
+            Spread::Sum | Spread::Gather if !command.flags.has(Flags::WRITE) => Look::Reply(joint.part_request(index)),
+            Spread::Sum | Spread::Gather | Spread::Each => Look::Nothing,
+            _ => Look::Records(part.keys.clone()),
+        };
+        let hold = Hold {
+            joint: JointId { core: self.id, number },
+            keys: part.keys.clone(),
+            wait,
+            room: command.flags.has(Flags::DENYOOM),
+            look,
+            now: joint.now,
+        };
+        self.put(core, Way::Ask, Item::Hold(Box::new(hold)));
+    }
+
+    /// Another core's command wants keys of this one.
+    pub(crate) fn take_hold(&mut self, hold: Hold) {
+        let joint = hold.joint;
+        let outcome = if let Err(busy) = self.executor.holds.hold(joint, &hold.keys) {
+            if hold.wait {
+                let (db, key) = hold.keys[busy].clone();
+                self.executor.holds.wait(db, &key, Waiter::Hold(Box::new(hold)));
+                return;
+            }
+            HoldOutcome::Busy
+        } else if hold.room && !self.executor.shard.make_room(hold.now) {
+            self.wake_waiters(joint);
+            HoldOutcome::NoRoom
+        } else {
+            HoldOutcome::Granted(self.look(&hold))
+        };
+        let held = Held { joint, core: self.id, outcome };
+        self.put(joint.core, Way::Answer, Item::Held(Box::new(held)));
+    }
+
+    fn look(&mut self, hold: &Hold) -> Sight {
+        match &hold.look {
+            Look::Nothing => Sight::Nothing,
+            Look::Reply(request) => Sight::Reply(self.run_part(request, hold.now)),
+            Look::Records(keys) => {
+                let shard = &self.executor.shard;
+                Sight::Records(keys.iter().map(|(db, key)| shard.export(*db, &shard.key(key), hold.now)).collect())
+            }
+        }
+    }
+
+    fn run_part(&mut self, request: &Request, now: u64) -> Vec<u8> {
+        let mut reply = Vec::new();
+        let args = request.args();
+        let key = self.executor.shard.key(args.get(1));
+        let job = Job { command: request.command, args, key, db: request.db, proto: request.proto, now };
+        let Core { kernel, executor, .. } = self;
+        executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
+        reply
+    }
+
+    /// A core says whether it holds its keys.
+    pub(crate) fn take_held(&mut self, held: Held) {
+        let number = held.joint.number;
+        let joint = self.joints.get_mut(&number).expect("a hold is answered before its command ends");
+        let index = joint.parts.iter().position(|part| part.core == held.core).expect("only parts are asked");
+        joint.parts[index].outcome = Some(held.outcome);
+        match joint.phase {
+            Phase::Trying => {
+                if joint.parts.iter().any(|part| part.outcome.is_none()) {
+                    return;
+                }
+                if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
+                    self.refuse(number);
+                } else if joint.any(|outcome| matches!(outcome, HoldOutcome::Busy)) {
+                    self.executor.metrics.joints_ordered += 1;
+                    self.let_go(number);
+                    self.order(number, 0);
+                } else {
+                    self.work(number);
+                }
+            }
+            Phase::Ordering(at) => {
+                assert_eq!(at, index, "one core is asked at a time");
+                if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
+                    self.refuse(number);
+                } else if index + 1 < joint.parts.len() {
+                    self.order(number, index + 1);
+                } else {
+                    self.work(number);
+                }
+            }
+            Phase::Settling => unreachable!("all holds are answered before the work begins"),
+        }
+    }
+
+    fn order(&mut self, number: u64, index: usize) {
+        let joint = self.joints.get_mut(&number).expect("under way");
+        joint.phase = Phase::Ordering(index);
+        let core = joint.parts[index].core;
+        self.ask_hold(number, index, core, true);
+    }
+
+    /// Lets go of what is held, with nothing done.
+    fn let_go(&mut self, number: u64) {
+        let joint = self.joints.get_mut(&number).expect("under way");
+        let now = joint.now;
+        let mut held = Vec::new();
+        for part in &mut joint.parts {
+            if matches!(part.outcome.take(), Some(HoldOutcome::Granted(_))) {
+                held.push(part.core);
+            }
+        }
+        for core in held {
+            let settle = Settle { joint: JointId { core: self.id, number }, work: Work::Nothing, now };
+            self.put(core, Way::Ask, Item::Settle(Box::new(settle)));
+        }
+    }
+
+    fn refuse(&mut self, number: u64) {
+        self.let_go(number);
+        self.executor.metrics.count_error(OUT_OF_MEMORY);
+        self.finish(number, OUT_OF_MEMORY.to_vec());
+    }
+
+    /// All keys are held: does the work.
+    fn work(&mut self, number: u64) {
+        let joint = self.joints.get_mut(&number).expect("under way");
+        joint.phase = Phase::Settling;
+        let command = catalog::command(joint.request.command);
+        match command.spread {
+            Spread::Sum | Spread::Gather if !command.flags.has(Flags::WRITE) => {
+                for part in &mut joint.parts {
+                    if let Some(HoldOutcome::Granted(Sight::Reply(reply))) = &mut part.outcome {
+                        part.reply = Some(std::mem::take(reply));
+                    }
+                }
+                let reply = joint.join(command);
+                self.let_go(number);
+                self.finish(number, reply);
+            }
+            Spread::Sum | Spread::Gather | Spread::Each => {
+                let works = (0..joint.parts.len()).map(|index| Work::Run(joint.part_request(index))).collect();
+                self.settle_parts(number, works);
+            }
+            _ => self.work_on_scratch(number),
+        }
+    }
+
+    /// Brings the records here, runs the command on them, sends back what changed.
+    fn work_on_scratch(&mut self, number: u64) {
+        let config =
+            ShardConfig { key_seed: KeySeed::new(self.shared.key_seed), chance_seed: 0, db_count: self.executor.settings.db_count };
+        let mut scratch = self.scratch_shard.take().unwrap_or_else(|| Shard::new(config));
+        let joint = self.joints.get_mut(&number).expect("under way");
+        let now = joint.now;
+        let mut before = Vec::new();
+        for part in &mut joint.parts {
+            let Some(HoldOutcome::Granted(Sight::Records(records))) = &mut part.outcome else { unreachable!("records were asked for") };
+            for ((db, key), record) in part.keys.iter().zip(std::mem::take(records)) {
+                if let Some(bytes) = &record {
+                    scratch.import(*db, &scratch.key(key), bytes, now).expect("another core of this process gives records");
+                }
+                let kept = scratch.export(*db, &scratch.key(key), now);
+                before.push((*db, key.clone(), kept));
+            }
+        }
+        let command = catalog::command(joint.request.command);
+        let args = joint.request.args();
+        let job = Job {
+            command: joint.request.command,
+            args,
+            key: scratch.key(args.get(1)),
+            db: joint.request.db,
+            proto: joint.request.proto,
+            now,
+        };
+        let mut reply = Vec::new();
+        std::mem::swap(&mut scratch, &mut self.executor.shard);
+        let Core { kernel, executor, .. } = self;
+        executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
+        std::mem::swap(&mut scratch, &mut self.executor.shard);
+
+        let joint = self.joints.get_mut(&number).expect("under way");
+        let mut works: Vec<Work> = joint.parts.iter().map(|_| Work::Nothing).collect();
+        for (db, key, was) in before {
+            let hashed = scratch.key(&key);
+            let is = scratch.export(db, &hashed, now);
+            scratch.delete(db, &hashed, now);
+            if is == was || !command.flags.has(Flags::WRITE) {
+                continue;
+            }
+            let index = joint.parts.iter().position(|part| part.keys.contains(&(db, key.clone()))).expect("every key is of a part");
+            match &mut works[index] {
+                Work::Store(records) => records.push((db, key, is)),
+                work => *work = Work::Store(vec![(db, key, is)]),
+            }
+        }
+        for (index, part) in joint.parts.iter_mut().enumerate() {
+            part.reply = (index == 0).then(|| std::mem::take(&mut reply));
+        }
+        self.scratch_shard = Some(scratch);
+        self.settle_parts(number, works);
+    }
+
+    fn settle_parts(&mut self, number: u64, works: Vec<Work>) {
+        let joint = self.joints.get_mut(&number).expect("under way");
+        let now = joint.now;
+        let cores: Vec<CoreId> = joint.parts.iter().map(|part| part.core).collect();
+        for (part, work) in joint.parts.iter_mut().zip(&works) {
+            part.settles = !matches!(work, Work::Nothing);
+        }
+        for (core, work) in cores.into_iter().zip(works) {
+            let settle = Settle { joint: JointId { core: self.id, number }, work, now };
+            self.put(core, Way::Ask, Item::Settle(Box::new(settle)));
+        }
+        self.finish_if_settled(number);
+    }
+
+    /// The end of a hold on this core.
+    pub(crate) fn take_settle(&mut self, settle: Settle) {
+        let Settle { joint, work, now } = settle;
+        let reply = match work {
+            Work::Nothing => None,
+            Work::Run(request) => Some(self.run_part(&request, now)),
+            Work::Store(records) => {
+                for (db, key, record) in records {
+                    let shard = &mut self.executor.shard;
+                    let key = shard.key(&key);
+                    match record {
+                        Some(bytes) => shard.import(db, &key, &bytes, now).expect("another core of this process gives records"),
+                        None => {
+                            shard.delete(db, &key, now);
+                        }
+                    }
+                }
+                Some(Vec::new())
+            }
+        };
+        self.wake_waiters(joint);
+        if let Some(reply) = reply {
+            self.put(joint.core, Way::Answer, Item::Settled { joint, reply });
+        }
+    }
+
+    /// A core has done its part.
+    pub(crate) fn take_settled(&mut self, id: JointId, from: CoreId, reply: Vec<u8>) {
+        let joint = self.joints.get_mut(&id.number).expect("a command ends after its parts");
+        let part = joint.parts.iter_mut().find(|part| part.core == from).expect("only parts answer");
+        part.settles = false;
+        if part.reply.is_none() {
+            part.reply = Some(reply);
+        }
+        self.finish_if_settled(id.number);
+    }
+
+    fn finish_if_settled(&mut self, number: u64) {
+        let Some(joint) = self.joints.get_mut(&number) else { return };
+        if joint.parts.iter().any(|part| part.settles) {
+            return;
+        }
+        let command = catalog::command(joint.request.command);
+        let reply = joint.join(command);
+        self.finish(number, reply);
+    }
+
+    fn finish(&mut self, number: u64, reply: Vec<u8>) {
+        let joint = self.joints.remove(&number).expect("finished once");
+        self.settle(joint.ticket, &reply);
+        self.unstall(joint.ticket.conn, Stalls::JOINT);
+    }
+}
+
+impl Joint {
+    fn any(&self, is: impl Fn(&HoldOutcome) -> bool) -> bool {
+        self.parts.iter().filter_map(|part| part.outcome.as_ref()).any(is)
+    }
+
+    /// The command again, with one part's keys only.
+    fn part_request(&self, index: usize) -> Request {
+        let Request { command, db, proto, .. } = self.request;
+        let spec = catalog::command(command);
+        let args = self.request.args();
+        let keys: Vec<usize> = catalog::keys_of(spec, args).collect();
+        let step = if keys.len() > 1 { keys[1] - keys[0] } else { args.len() - keys[0] };
+        let words = self.parts[index].positions.iter().flat_map(|position| {
+            let at = keys[*position];
+            (at..at + step).map(move |word| args.get(word))
+        });
+        Request::of(command, db, proto, std::iter::once(args.get(0)).chain(words))
+    }
+
+    /// One reply out of the parts' replies.
+    fn join(&self, command: &Command) -> Vec<u8> {
+        let replies = || self.parts.iter().filter_map(|part| part.reply.as_deref());
+        if let Some(error) = replies().find(|reply| reply.first() == Some(&b'-')) {
+            return error.to_vec();
+        }
+        match command.spread {
+            Spread::Sum => {
+                let total: i64 = replies().map(integer_of).sum();
+                let mut out = Vec::new();
+                Reply::new(&mut out, self.request.proto).integer(total);
+                out
+            }
+            Spread::Gather => self.gather(),
+            _ => replies().next().map_or_else(|| b"+OK\r\n".to_vec(), <[u8]>::to_vec),
+        }
+    }
+
+    fn gather(&self) -> Vec<u8> {
+        let count: usize = self.parts.iter().map(|part| part.positions.len()).sum();
+        let mut elements: Vec<&[u8]> = vec![b""; count];
+        for part in &self.parts {
+            let mut rest = part.reply.as_deref().map_or(&b""[..], |reply| &reply[line_bytes(reply)..]);
+            for position in &part.positions {
+                let bytes = element_bytes(rest);
+                elements[*position] = &rest[..bytes];
+                rest = &rest[bytes..];
+            }
+        }
+        let mut out = Vec::new();
+        Reply::new(&mut out, Proto::Resp2).array(count);
+        elements.into_iter().for_each(|element| out.extend_from_slice(element));
+        out
+    }
+}
+
+/// A command's keys with the database each is in. `COPY … DB n` is the one command that reaches into another.
+fn keys_with_db(command: &Command, request: &Request) -> Vec<(Db, Vec<u8>)> {
+    let args = request.args();
+    let mut keys: Vec<(Db, Vec<u8>)> = catalog::keys_of(command, args).map(|index| (request.db, args.get(index).to_vec())).collect();
+    if command.name == "copy" {
+        let words: Vec<&[u8]> = args.iter_from(3).collect();
+        for pair in words.windows(2) {
+            if pair[0].eq_ignore_ascii_case(b"db")
+                && let Some(db) = std::str::from_utf8(pair[1]).ok().and_then(|text| text.parse().ok())
+            {
+                keys[1].0 = Db(db);
+            }
+        }
+    }
+    keys
+}
+
+fn integer_of(reply: &[u8]) -> i64 {
+    std::str::from_utf8(&reply[1..reply.len() - 2]).expect("our own reply").parse().expect("an integer reply")
+}
+
+/// Length of the first line, its end included.
+fn line_bytes(reply: &[u8]) -> usize {
+    reply.windows(2).position(|pair| pair == b"\r\n").expect("our own reply") + 2
+}
+
+/// Length of the first element: a bulk, or nothing.
+fn element_bytes(reply: &[u8]) -> usize {
+    let line = line_bytes(reply);
+    match reply[0] {
+        b'$' if reply[1] != b'-' => {
+            let length: usize = std::str::from_utf8(&reply[1..line - 2]).expect("our own reply").parse().expect("a length");
+            line + length + 2
+        }
+        _ => line,
+    }
+}

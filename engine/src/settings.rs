@@ -1,0 +1,545 @@
+//! What an operator may set, each thing declared once: name, default, bounds, words, and whether it can change while running.
+//!
+//! Every core holds the current [`Settings`] behind an `Arc` of its own; a change makes a new one and sends it to all cores,
+//! so that no core ever sees half a change.
+
+use crate::interim::Policy;
+use netio::Listen;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where every core listens. Fixed at start.
+    pub listens: Vec<Listen>,
+    /// Port of the first core's own listener, when cores show themselves as cluster nodes. Fixed at start.
+    pub cluster_port_first: Option<u16>,
+    /// The main TCP port. Fixed at start.
+    pub port: u16,
+    /// Main addresses, as text. Fixed at start.
+    pub bind: Vec<String>,
+    /// Unix socket. Fixed at start.
+    pub unix_socket: Option<PathBuf>,
+    /// Processor each core is pinned to. Fixed at start.
+    pub cpus: Vec<usize>,
+    /// The configuration file that was read. Fixed at start.
+    pub config_file: Option<PathBuf>,
+    /// How many numbered databases there are. Fixed at start.
+    pub db_count: u16,
+    /// Bytes that records, tables, buffers and connections may take together.
+    pub memory_bytes_max: u64,
+    /// What to do when they are full.
+    pub policy: Policy,
+    /// How many candidates an eviction looks at. Kept because tools set it; ours looks at whole buckets.
+    pub maxmemory_samples: u32,
+    /// The logarithm's slope of the LFU counter.
+    pub lfu_log_factor: u8,
+    /// Minutes until an LFU counter loses one.
+    pub lfu_decay_minutes: u16,
+    /// Connections over all cores.
+    pub clients_max: u32,
+    /// Seconds after which an idle client is closed; 0 for never.
+    pub idle_timeout_s: u32,
+    /// Seconds a client may leave its output untouched before it is closed; 0 for never.
+    pub stuck_timeout_s: u32,
+    /// Seconds between keep-alive probes. Kept for tools; sockets use 300.
+    pub tcp_keepalive_s: u32,
+    /// The default user's password.
+    pub password: Option<Secret>,
+    /// Bytes one argument may have.
+    pub bulk_bytes_max: usize,
+    /// Bytes one client's unanswered input may take.
+    pub query_bytes_max: usize,
+    /// Output limits by class: normal, replica, pubsub.
+    pub output_limits: [OutputLimit; 3],
+    /// Microseconds from which a command is kept in the slow log; negative for never.
+    pub slowlog_slower_than_us: i64,
+    /// Entries the slow log keeps.
+    pub slowlog_entries_max: usize,
+    /// Milliseconds from which an event is kept by the latency monitor; 0 for never.
+    pub latency_threshold_ms: u64,
+    /// Whether latency histograms are kept per command.
+    pub latency_tracking: bool,
+    /// What `HELLO` says the server is.
+    pub hello_server: String,
+    /// Microseconds a core spins before it sleeps.
+    pub spin_us: u32,
+    /// Values of parameters that tools set and read and that change nothing here.
+    pub inert: Vec<(&'static str, String)>,
+}
+
+/// A password. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Keeps a password.
+    pub fn new(bytes: &[u8]) -> Secret {
+        Secret(bytes.into())
+    }
+
+    /// Whether `attempt` is the password, in time that depends on the lengths only.
+    pub fn matches(&self, attempt: &[u8]) -> bool {
+        let mut difference = u8::from(self.0.len() != attempt.len());
+        for (index, byte) in attempt.iter().enumerate() {
+            difference |= byte ^ self.0.get(index).copied().unwrap_or(0);
+        }
+        difference == 0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// Whose output limit holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientClass {
+    /// Ordinary clients: bounded by pausing them, see `stuck-client-timeout`.
+    Normal,
+    /// Replicas, and clients in `MONITOR`.
+    Replica,
+    /// Subscribers.
+    Pubsub,
+}
+
+impl ClientClass {
+    const NAMES: [&'static str; 3] = ["normal", "slave", "pubsub"];
+}
+
+/// When a client that does not read is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Closed at once above this many bytes; 0 for no limit.
+    pub hard_bytes: usize,
+    /// Closed when above this many bytes …
+    pub soft_bytes: usize,
+    /// … for this many seconds.
+    pub soft_s: u32,
+}
+
+const MIB: usize = 1024 * 1024;
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            listens: Vec::new(),
+            cluster_port_first: None,
+            port: 6379,
+            bind: vec!["127.0.0.1".into(), "::1".into()],
+            unix_socket: None,
+            cpus: vec![0],
+            config_file: None,
+            db_count: 16,
+            memory_bytes_max: 0,
+            policy: Policy::default(),
+            maxmemory_samples: 5,
+            lfu_log_factor: 10,
+            lfu_decay_minutes: 1,
+            clients_max: 10_000,
+            idle_timeout_s: 0,
+            stuck_timeout_s: 60,
+            tcp_keepalive_s: 300,
+            password: None,
+            bulk_bytes_max: 512 * MIB,
+            query_bytes_max: 1024 * MIB,
+            output_limits: [
+                OutputLimit { hard_bytes: 64 * MIB, soft_bytes: 0, soft_s: 0 },
+                OutputLimit { hard_bytes: 256 * MIB, soft_bytes: 64 * MIB, soft_s: 60 },
+                OutputLimit { hard_bytes: 32 * MIB, soft_bytes: 8 * MIB, soft_s: 60 },
+            ],
+            slowlog_slower_than_us: 10_000,
+            slowlog_entries_max: 128,
+            latency_threshold_ms: 0,
+            latency_tracking: true,
+            hello_server: "redis".into(),
+            spin_us: 0,
+            inert: INERT.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        }
+    }
+}
+
+/// One thing an operator may set.
+pub struct Setting {
+    /// Its name in `CONFIG`, on the command line and in files.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub summary: &'static str,
+    /// Reads it as `CONFIG GET` shows it.
+    pub get: fn(&Settings) -> String,
+    /// Changes it while running; `None` if it is fixed at start.
+    pub set: Option<fn(&mut Settings, &str) -> Result<(), String>>,
+}
+
+/// Parameters of Redis that clients and tools read or set and that have no counterpart yet, with the value that is true here.
+/// Setting them is remembered and changes nothing.
+const INERT: &[(&str, &str)] = &[
+    ("activedefrag", "no"),
+    ("appendfsync", "everysec"),
+    ("auto-aof-rewrite-min-size", "67108864"),
+    ("auto-aof-rewrite-percentage", "100"),
+    ("close-on-oom", "no"),
+    ("dynamic-hz", "yes"),
+    ("hash-max-listpack-entries", "512"),
+    ("hash-max-listpack-value", "64"),
+    ("hz", "10"),
+    ("lazyfree-lazy-eviction", "no"),
+    ("lazyfree-lazy-expire", "no"),
+    ("lazyfree-lazy-server-del", "no"),
+    ("lazyfree-lazy-user-del", "no"),
+    ("lazyfree-lazy-user-flush", "no"),
+    ("list-compress-depth", "0"),
+    ("list-max-listpack-size", "-2"),
+    ("loglevel", "notice"),
+    ("maxmemory-eviction-tenacity", "10"),
+    ("notify-keyspace-events", ""),
+    ("replica-read-only", "yes"),
+    ("replica-serve-stale-data", "yes"),
+    ("set-max-intset-entries", "512"),
+    ("slave-read-only", "yes"),
+    ("stop-writes-on-bgsave-error", "yes"),
+    ("stream-node-max-entries", "100"),
+    ("zset-max-listpack-entries", "128"),
+    ("zset-max-listpack-value", "64"),
+];
+
+fn number<T: std::str::FromStr + PartialOrd + fmt::Display>(text: &str, min: T, max: T) -> Result<T, String> {
+    let value: T = text.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+    if value < min || value > max { Err(format!("argument must be between {min} and {max} inclusive")) } else { Ok(value) }
+}
+
+/// Bytes with an optional unit, as Redis writes them: `100mb`, `1g`. `k`, `m`, `g` are powers of ten, `kb`, `mb`, `gb` of two.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1_000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return Err("argument must be a memory value".into()),
+    };
+    let count: u64 = digits.parse().map_err(|_| "argument must be a memory value".to_owned())?;
+    count.checked_mul(factor).ok_or_else(|| "argument must be a memory value".to_owned())
+}
+
+fn yes_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'".into()),
+    }
+}
+
+fn yes(value: bool) -> String {
+    (if value { "yes" } else { "no" }).to_owned()
+}
+
+fn parse_output_limits(current: &[OutputLimit; 3], text: &str) -> Result<[OutputLimit; 3], String> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    if words.is_empty() || words.len() % 4 != 0 {
+        return Err("Wrong number of arguments in buffer limit configuration.".into());
+    }
+    let mut limits = *current;
+    for group in words.chunks_exact(4) {
+        let class = match group[0].to_ascii_lowercase().as_str() {
+            "normal" => 0,
+            "slave" | "replica" => 1,
+            "pubsub" => 2,
+            _ => return Err("Invalid client class specified in buffer limit configuration.".into()),
+        };
+        let wrong = |_| "Error in hard, soft or soft_seconds setting in buffer limit configuration.".to_owned();
+        limits[class] = OutputLimit {
+            hard_bytes: parse_bytes(group[1]).map_err(wrong)? as usize,
+            soft_bytes: parse_bytes(group[2]).map_err(wrong)? as usize,
+            soft_s: group[3].parse().map_err(|_| wrong(String::new()))?,
+        };
+    }
+    Ok(limits)
+}
+
+/// Every setting, in alphabetical order. The inert parameters come on top, see [`Settings::inert`].
+pub static SETTINGS: &[Setting] = &[
+    Setting { name: "appendonly", summary: "Durability comes with the log.", get: |_| "no".into(), set: None },
+    Setting { name: "bind", summary: "Addresses the main port listens on.", get: |s| s.bind.join(" "), set: None },
+    Setting {
+        name: "client-output-buffer-limit",
+        summary: "By class: bytes at which a client that does not read is closed, bytes and seconds for the soft limit.",
+        get: |s| {
+            let limit = |class: usize| {
+                let OutputLimit { hard_bytes, soft_bytes, soft_s } = s.output_limits[class];
+                format!("{} {hard_bytes} {soft_bytes} {soft_s}", ClientClass::NAMES[class])
+            };
+            [limit(0), limit(1), limit(2)].join(" ")
+        },
+        set: Some(|s, text| parse_output_limits(&s.output_limits, text).map(|limits| s.output_limits = limits)),
+    },
+    Setting {
+        name: "client-query-buffer-limit",
+        summary: "Bytes of input one client may have waiting.",
+        get: |s| s.query_bytes_max.to_string(),
+        set: Some(|s, text| {
+            let bytes = parse_bytes(text)?;
+            if bytes < MIB as u64 {
+                Err("argument must be between 1048576 and 9223372036854775807 inclusive".into())
+            } else {
+                s.query_bytes_max = bytes as usize;
+                Ok(())
+            }
+        }),
+    },
+    Setting {
+        name: "cluster-enabled",
+        summary: "Whether cores show themselves as cluster nodes.",
+        get: |s| yes(s.cluster_port_first.is_some()),
+        set: None,
+    },
+    Setting { name: "databases", summary: "How many numbered databases there are.", get: |s| s.db_count.to_string(), set: None },
+    Setting {
+        name: "dir",
+        summary: "Where files are kept.",
+        get: |_| std::env::current_dir().map_or_else(|_| String::new(), |dir| dir.display().to_string()),
+        set: None,
+    },
+    Setting {
+        name: "hello-server",
+        summary: "What HELLO says this server is; some clients refuse anything but redis.",
+        get: |s| s.hello_server.clone(),
+        set: Some(|s, text| {
+            if text.is_empty() || text.len() > 64 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+                Err("argument must be a word of at most 64 characters".into())
+            } else {
+                s.hello_server = text.to_owned();
+                Ok(())
+            }
+        }),
+    },
+    Setting {
+        name: "latency-monitor-threshold",
+        summary: "Milliseconds from which events are kept for LATENCY; 0 keeps none.",
+        get: |s| s.latency_threshold_ms.to_string(),
+        set: Some(|s, text| number(text, 0, i64::MAX as u64).map(|v| s.latency_threshold_ms = v)),
+    },
+    Setting {
+        name: "latency-tracking",
+        summary: "Whether a latency histogram is kept for every command.",
+        get: |s| yes(s.latency_tracking),
+        set: Some(|s, text| yes_no(text).map(|v| s.latency_tracking = v)),
+    },
+    Setting {
+        name: "lfu-decay-time",
+        summary: "Minutes until an LFU counter loses one.",
+        get: |s| s.lfu_decay_minutes.to_string(),
+        set: Some(|s, text| number(text, 0, u16::MAX).map(|v| s.lfu_decay_minutes = v)),
+    },
+    Setting {
+        name: "lfu-log-factor",
+        summary: "How much harder each step of the LFU counter is.",
+        get: |s| s.lfu_log_factor.to_string(),
+        set: Some(|s, text| number(text, 0, u8::MAX).map(|v| s.lfu_log_factor = v)),
+    },
+    Setting {
+        name: "maxclients",
+        summary: "Connections over all cores.",
+        get: |s| s.clients_max.to_string(),
+        set: Some(|s, text| number(text, 1, u32::MAX).map(|v| s.clients_max = v)),
+    },
+    Setting {
+        name: "maxmemory",
+        summary: "Bytes that everything together may take; 0 takes the default from the machine or the container.",
+        get: |s| s.memory_bytes_max.to_string(),
+        set: Some(|s, text| {
+            let bytes = parse_bytes(text)?;
+            s.memory_bytes_max = if bytes == 0 { crate::memory::default_bytes_max() } else { bytes };
+            Ok(())
+        }),
+    },
+    Setting {
+        name: "maxmemory-policy",
+        summary: "What to remove when memory is full.",
+        get: |s| s.policy.name().to_owned(),
+        set: Some(|s, text| {
+            s.policy = Policy::from_name(&text.to_ascii_lowercase())
+                .ok_or_else(|| format!("argument(s) must be one of the following: {}", Policy::NAMES.join(", ")))?;
+            Ok(())
+        }),
+    },
+    Setting {
+        name: "maxmemory-samples",
+        summary: "Kept for tools; an eviction here looks at whole buckets.",
+        get: |s| s.maxmemory_samples.to_string(),
+        set: Some(|s, text| number(text, 1, 64).map(|v| s.maxmemory_samples = v)),
+    },
+    Setting { name: "port", summary: "The main TCP port.", get: |s| s.port.to_string(), set: None },
+    Setting {
+        name: "proto-max-bulk-len",
+        summary: "Bytes one argument, and so one string, may have.",
+        get: |s| s.bulk_bytes_max.to_string(),
+        set: Some(|s, text| {
+            let bytes = parse_bytes(text)?;
+            if !(MIB as u64..=512 * MIB as u64).contains(&bytes) {
+                Err("argument must be between 1048576 and 536870912 inclusive".into())
+            } else {
+                s.bulk_bytes_max = bytes as usize;
+                Ok(())
+            }
+        }),
+    },
+    Setting {
+        name: "requirepass",
+        summary: "The default user's password; empty for none.",
+        // Redis shows it to whoever may run CONFIG; we show only that there is one.
+        get: |s| if s.password.is_some() { "(hidden)".into() } else { String::new() },
+        set: Some(|s, text| {
+            s.password = (!text.is_empty()).then(|| Secret::new(text.as_bytes()));
+            Ok(())
+        }),
+    },
+    Setting {
+        name: "save",
+        summary: "Snapshots come with the log.",
+        get: |_| String::new(),
+        set: Some(|_, text| if text.is_empty() { Ok(()) } else { Err("snapshots are not available without a log directory".into()) }),
+    },
+    Setting {
+        name: "slowlog-log-slower-than",
+        summary: "Microseconds from which a command is kept in the slow log; negative keeps none.",
+        get: |s| s.slowlog_slower_than_us.to_string(),
+        set: Some(|s, text| number(text, -1, i64::MAX).map(|v| s.slowlog_slower_than_us = v)),
+    },
+    Setting {
+        name: "slowlog-max-len",
+        summary: "Entries the slow log keeps.",
+        get: |s| s.slowlog_entries_max.to_string(),
+        set: Some(|s, text| number(text, 0, 1_000_000).map(|v| s.slowlog_entries_max = v)),
+    },
+    Setting {
+        name: "spin-us",
+        summary: "Microseconds a core looks for work before it sleeps; lower latency for more processor time.",
+        get: |s| s.spin_us.to_string(),
+        set: Some(|s, text| number(text, 0, 1_000_000).map(|v| s.spin_us = v)),
+    },
+    Setting {
+        name: "stuck-client-timeout",
+        summary: "Seconds a client may leave its output untouched before it is closed; 0 for never.",
+        get: |s| s.stuck_timeout_s.to_string(),
+        set: Some(|s, text| number(text, 0, u32::MAX).map(|v| s.stuck_timeout_s = v)),
+    },
+    Setting {
+        name: "tcp-keepalive",
+        summary: "Seconds between keep-alive probes.",
+        get: |s| s.tcp_keepalive_s.to_string(),
+        set: Some(|s, text| number(text, 0, i32::MAX as u32).map(|v| s.tcp_keepalive_s = v)),
+    },
+    Setting {
+        name: "timeout",
+        summary: "Seconds after which an idle client is closed; 0 for never.",
+        get: |s| s.idle_timeout_s.to_string(),
+        set: Some(|s, text| number(text, 0, i32::MAX as u32).map(|v| s.idle_timeout_s = v)),
+    },
+    Setting {
+        name: "unixsocket",
+        summary: "Path of the Unix socket.",
+        get: |s| s.unix_socket.as_ref().map_or_else(String::new, |p| p.display().to_string()),
+        set: None,
+    },
+];
+
+impl Settings {
+    /// Changes settings by name, all or none. The error is the text that `CONFIG SET` answers.
+    pub fn changed(&self, changes: &[(String, String)]) -> Result<Settings, String> {
+        let mut next = self.clone();
+        for (index, (name, value)) in changes.iter().enumerate() {
+            let name = name.to_ascii_lowercase();
+            if changes[..index].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(&name)) {
+                return Err(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - duplicate parameter"));
+            }
+            let failed = |why: String| format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
+            if let Some(inert) = next.inert.iter_mut().find(|(known, _)| *known == name) {
+                inert.1 = value.clone();
+                continue;
+            }
+            match SETTINGS.iter().find(|setting| setting.name == name) {
+                None => return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")),
+                Some(Setting { set: None, .. }) => return Err(failed("can't set immutable config".into())),
+                Some(Setting { set: Some(set), .. }) => set(&mut next, value).map_err(failed)?,
+            }
+        }
+        Ok(next)
+    }
+
+    /// Every name and value, for `CONFIG GET`.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
+        SETTINGS
+            .iter()
+            .map(|setting| (setting.name, (setting.get)(self)))
+            .chain(self.inert.iter().map(|(name, value)| (*name, value.clone())))
+    }
+
+    /// The output limit of a class.
+    pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
+        self.output_limits[class as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> Result<Settings, String> {
+        Settings::default().changed(&[(name.into(), value.into())])
+    }
+
+    #[test]
+    fn every_live_setting_takes_back_what_it_shows() {
+        let settings = Settings { memory_bytes_max: 1 << 30, ..Settings::default() };
+        for setting in SETTINGS {
+            if let Some(set) = setting.set {
+                let shown = (setting.get)(&settings);
+                let mut again = settings.clone();
+                set(&mut again, &shown).unwrap_or_else(|why| panic!("{} = {shown}: {why}", setting.name));
+                assert_eq!((setting.get)(&again), shown, "{}", setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn settings_are_sorted_and_named_once() {
+        let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).chain(INERT.iter().map(|(name, _)| *name)).collect();
+        for name in &names {
+            assert_eq!(names.iter().filter(|other| *other == name).count(), 1, "{name}");
+        }
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
+        assert!(INERT.is_sorted_by_key(|(name, _)| *name));
+    }
+
+    #[test]
+    fn a_change_is_all_or_nothing_and_says_what_was_wrong() {
+        let error = Settings::default().changed(&[("timeout".into(), "5".into()), ("maxclients".into(), "0".into())]).unwrap_err();
+        assert!(error.contains("'maxclients'"), "{error}");
+        assert!(set("port", "1").unwrap_err().contains("immutable"));
+        assert!(set("no-such", "1").unwrap_err().contains("Unknown option"));
+        assert_eq!(set("maxmemory", "100mb").expect("valid").memory_bytes_max, 100 << 20);
+        assert_eq!(parse_bytes("1g"), Ok(1_000_000_000));
+        assert!(parse_bytes("1x").is_err());
+        assert!(parse_bytes("99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn secrets_are_compared_whole_and_never_printed() {
+        let secret = Secret::new(b"open sesame");
+        assert!(secret.matches(b"open sesame"));
+        for wrong in [&b"open sesam"[..], b"", b"open sesame2", b"Open sesame"] {
+            assert!(!secret.matches(wrong));
+        }
+        let settings = set("requirepass", "open sesame").expect("valid");
+        assert!(!format!("{settings:?}").contains("sesame"));
+        assert!(settings.pairs().all(|(_, value)| !value.contains("sesame")));
+    }
+}

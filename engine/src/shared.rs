@@ -1,0 +1,99 @@
+//! The few words all cores see. Each core writes its own line only, at most ten times a second or when a connection comes
+//! or goes; nothing on the way of a request reads them.
+
+use crate::placement::{CoreId, Placement};
+use netio::{MonotonicNs, WallMs};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What all cores see.
+pub struct Shared {
+    lines: Box<[Line]>,
+    stopping: AtomicBool,
+    /// Seed of the key hash, the same on all cores.
+    pub key_seed: u64,
+    /// Forty hexadecimal digits that name this run.
+    pub run_id: String,
+    /// Node names of the cores, when they show themselves as a cluster.
+    pub node_ids: Vec<String>,
+    /// When the process started.
+    pub started_wall: WallMs,
+    /// The same on the other clock.
+    pub started: MonotonicNs,
+}
+
+/// One core's words, alone on their cache lines.
+#[derive(Default)]
+#[repr(align(128))]
+struct Line {
+    clients: AtomicU64,
+    monitors: AtomicU64,
+    memory_bytes: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+}
+
+impl Shared {
+    /// For the cores of `placement`; `entropy` gives 64 bits of chance at a time.
+    pub fn new(placement: Placement, started_wall: WallMs, started: MonotonicNs, mut entropy: impl FnMut() -> u64) -> Shared {
+        let mut name = || format!("{:016x}{:016x}{:08x}", entropy(), entropy(), entropy() as u32);
+        let run_id = name();
+        let node_ids = placement.cores().map(|_| name()).collect();
+        let lines = placement.cores().map(|_| Line::default()).collect();
+        Shared { lines, stopping: AtomicBool::new(false), key_seed: entropy(), run_id, node_ids, started_wall, started }
+    }
+
+    /// Asks every core to stop; each sees it within a tenth of a second. Safe in a signal handler.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the cores were asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Connections of all cores.
+    pub fn client_count(&self) -> u64 {
+        self.sum(|line| &line.clients)
+    }
+
+    /// Clients of all cores that watch commands.
+    pub fn monitor_count(&self) -> u64 {
+        self.sum(|line| &line.monitors)
+    }
+
+    /// Bytes all cores hold, as of their last rounds.
+    pub fn memory_bytes(&self) -> u64 {
+        self.sum(|line| &line.memory_bytes)
+    }
+
+    /// The most that the cores held, each at its own time.
+    pub fn memory_bytes_peak(&self) -> u64 {
+        self.sum(|line| &line.memory_bytes_peak)
+    }
+
+    /// A core's connections changed.
+    pub fn publish_clients(&self, core: CoreId, count: usize) {
+        self.line(core).clients.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// A core's watching clients changed.
+    pub fn publish_monitors(&self, core: CoreId, count: usize) {
+        self.line(core).monitors.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// A core's memory changed. Returns what all cores hold.
+    pub fn publish_memory(&self, core: CoreId, bytes: u64) -> u64 {
+        let line = self.line(core);
+        line.memory_bytes.store(bytes, Ordering::Relaxed);
+        line.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
+        self.memory_bytes()
+    }
+
+    fn line(&self, core: CoreId) -> &Line {
+        &self.lines[usize::from(core.0)]
+    }
+
+    fn sum(&self, field: impl Fn(&Line) -> &AtomicU64) -> u64 {
+        self.lines.iter().map(|line| field(line).load(Ordering::Relaxed)).sum()
+    }
+}
