@@ -171,8 +171,8 @@ impl Shard {
 
     /// A key picked by this shard's own seeded chance, `None` when the database is empty.
     pub fn random_key(&mut self, db: Db, now: u64) -> Option<Vec<u8>> {
-        let _ = now;
-        self.dbs[usize::from(db.0)].keys().next().cloned()
+        let live = |entry: &Entry| entry.deadline.is_none_or(|deadline| deadline.0 > now);
+        self.dbs[usize::from(db.0)].iter().find(|(_, entry)| live(entry)).map(|(key, _)| key.clone())
     }
 
     /// Keys in a database, those past their deadline but not yet removed included, as Redis counts.

@@ -182,11 +182,9 @@ fn flush_syntax_ok(call: &mut Call<'_, '_>) -> bool {
 
 /// `SWAPDB index1 index2`: this core's part.
 pub fn swapdb(shard: &mut Shard, call: &mut Call<'_, '_>) {
-    const FIRST: &str = "ERR invalid first DB index";
-    const SECOND: &str = "ERR invalid second DB index";
     // Both must be numbers before either may be out of range.
-    let Some(first) = call.small_integer_at_or(1, FIRST) else { return };
-    let Some(second) = call.small_integer_at_or(2, SECOND) else { return };
+    let Some(first) = call.small_integer_at(1, Some("ERR invalid first DB index")) else { return };
+    let Some(second) = call.small_integer_at(2, Some("ERR invalid second DB index")) else { return };
     match (Call::db_of(shard, first), Call::db_of(shard, second)) {
         (Some(first), Some(second)) => {
             shard.swap(first, second);

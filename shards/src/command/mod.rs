@@ -6,9 +6,11 @@
 //! Every handler depends on nothing but the state, the arguments and the entry's `now`, writes exactly one reply, and
 //! checks everything it could refuse before it changes anything.
 
+pub mod bits;
 pub mod counters;
 pub mod expire;
 pub mod keys;
+pub mod lcs;
 pub mod spec;
 pub mod strings;
 pub mod table;
@@ -68,19 +70,20 @@ impl<'a> Call<'a, '_> {
         number
     }
 
-    /// [`Call::integer_at_or`] for numbers that must fit 32 bits.
-    pub fn small_integer_at_or(&mut self, index: usize, error: &str) -> Option<i32> {
-        let number = self.integer_at_or(index, error)?;
+    /// [`Call::integer_at`] for numbers that must fit 32 bits. Without words of its own for the error, a command has
+    /// others for a number that is only too large.
+    pub fn small_integer_at(&mut self, index: usize, error: Option<&str>) -> Option<i32> {
+        let number = self.integer_at_or(index, error.unwrap_or(texts::NOT_INTEGER))?;
         let small = i32::try_from(number).ok();
         if small.is_none() {
-            self.reply.error(error);
+            self.reply.error(error.unwrap_or("ERR value is out of range, value must between -2147483648 and 2147483647"));
         }
         small
     }
 
     /// The database whose number is the argument at `index`; answers the error and gives `None` if there is none.
     pub fn db_at(&mut self, shard: &Shard, index: usize) -> Option<Db> {
-        let db = Call::db_of(shard, self.small_integer_at_or(index, texts::NOT_INTEGER)?);
+        let db = Call::db_of(shard, self.small_integer_at(index, None)?);
         if db.is_none() {
             self.reply.error(texts::DB_OUT_OF_RANGE);
         }

@@ -2,7 +2,6 @@
 
 use super::expire::{TimeForm, deadline_at};
 use super::{Call, STRING_BYTES_MAX, texts};
-use crate::key::Key;
 use crate::shard::{Deadline, Expiry, Kind, Shard};
 
 /// `GET key`
@@ -300,7 +299,7 @@ pub fn setrange(shard: &mut Shard, call: &mut Call<'_, '_>) {
         return call.reply.error("ERR offset is out of range");
     }
     let piece = call.args.get(3);
-    let Some(len) = string_len(shard, call, &call.key.clone()) else { return };
+    let Some(len) = string_len(shard, call) else { return };
     if piece.is_empty() {
         return call.reply.integer(len as i64);
     }
@@ -313,15 +312,15 @@ pub fn setrange(shard: &mut Shard, call: &mut Call<'_, '_>) {
 /// `APPEND key value`
 pub fn append(shard: &mut Shard, call: &mut Call<'_, '_>) {
     let piece = call.args.get(2);
-    let Some(len) = string_len(shard, call, &call.key.clone()) else { return };
+    let Some(len) = string_len(shard, call) else { return };
     let Some(end) = sum_within_max(len as u64, piece.len()) else { return call.reply.error(texts::TOO_LONG) };
     shard.resize(call.db, &call.key, end, call.now)[len..].copy_from_slice(piece);
     call.reply.integer(end as i64);
 }
 
 /// The length of a string, zero if absent. Answers the error and gives `None` if it is something else.
-fn string_len(shard: &Shard, call: &mut Call<'_, '_>, key: &Key<'_>) -> Option<usize> {
-    match shard.peek(call.db, key, call.now) {
+pub(super) fn string_len(shard: &Shard, call: &mut Call<'_, '_>) -> Option<usize> {
+    match shard.peek(call.db, &call.key, call.now) {
         None => Some(0),
         Some(found) => call.string(&found).map(<[u8]>::len),
     }

@@ -1,0 +1,53 @@
+//! Every command of a shard, by what it answers.
+//!
+//! The cases are data: `scripts/*.script`, requests with the replies they must get, and models for what is best said of all
+//! inputs at once.
+
+mod bits; // bit commands and ranges against one bit at a time
+mod script;
+mod temporary; // the scripts, and the one function that plays them
+
+#[test]
+fn strings() {
+    script::check(include_str!("scripts/strings.script"));
+}
+
+#[test]
+fn set_options() {
+    script::check(include_str!("scripts/set.script"));
+}
+
+#[test]
+fn counters() {
+    script::check(include_str!("scripts/counters.script"));
+}
+
+#[test]
+fn expiry() {
+    script::check(include_str!("scripts/expire.script"));
+}
+
+#[test]
+fn keys() {
+    script::check(include_str!("scripts/keys.script"));
+}
+
+#[test]
+fn bit_commands() {
+    script::check(include_str!("scripts/bits.script"));
+}
+
+#[test]
+fn bit_fields() {
+    script::check(include_str!("scripts/bitfield.script"));
+}
+
+#[test]
+fn what_others_added() {
+    script::check(include_str!("scripts/compare.script"));
+}
+
+#[test]
+fn lcs() {
+    script::check(include_str!("scripts/lcs.script"));
+}
