@@ -16,8 +16,8 @@ pub mod strings;
 pub mod table;
 pub mod texts;
 
-pub use spec::{Command, Flags, Handler, Keys, Spread};
-pub use table::{COMMANDS, find};
+pub use spec::{Category, Command, Flags, Handler, Keys, Spread};
+pub use table::{COMMAND_COUNT, COMMANDS, COMMANDS_BY_NUMBER, KeyIndices, Resolved, find, keys_of, resolve};
 
 use crate::key::{Db, Key};
 use crate::number;

@@ -1,23 +1,35 @@
 //! What the table says of a command.
+//!
+//! Everything here is a constant: a command is declared once, checked by the compiler and by the tests of the table, and
+//! read by everybody who must know it: routing, limits, access categories, `COMMAND`, completion.
 
 use super::Call;
 use crate::shard::Shard;
 use std::ops::BitOr;
 
 /// One command, or one subcommand.
+#[derive(Clone, Copy)]
 pub struct Command {
     /// In lower case; for a subcommand without its container's name.
     pub name: &'static str,
-    /// Exact number of arguments, the name included; negative for "at least".
+    /// In lower case, with the container's name for a subcommand: `client|list`.
+    pub full_name: &'static str,
+    /// Exact number of arguments, the name (and the subcommand's) included; negative for "at least".
     pub arity: i16,
     /// Properties.
     pub flags: Flags,
     /// Where its keys are.
     pub keys: Keys,
+    /// The same in the words of `COMMAND INFO`: one for each kind of access, in order.
+    pub key_specs: [Option<KeySpec>; KEY_SPECS_MAX],
     /// What happens when its keys live on several cores.
     pub spread: Spread,
     /// Who runs it.
     pub handler: Handler,
+    /// Access categories beyond those that follow from the flags; see [`Command::categories`].
+    pub categories_own: Categories,
+    /// Advice for routing clients, as Redis documents it: `request_policy:all_shards`, `nondeterministic_output`.
+    pub tips: &'static [&'static str],
     /// One sentence for people, in our own words.
     pub summary: &'static str,
     /// How its cost grows.
@@ -26,10 +38,146 @@ pub struct Command {
     pub since: &'static str,
     /// The group in `COMMAND DOCS`: `string`, `generic`, `connection`, `server`, `bitmap`, `cluster`.
     pub group: &'static str,
-    /// Its arguments as a person would write them: `key value [NX | XX] [GET]`.
+    /// Its arguments as a person would write them, in the grammar of [`super::syntax`]: `key value [NX | XX] [GET]`.
     pub syntax: &'static str,
     /// Subcommands, empty for most.
     pub subcommands: &'static [Command],
+}
+
+/// `SORT` has most: what it sorts, what it looks up, where it stores.
+pub const KEY_SPECS_MAX: usize = 3;
+
+impl Command {
+    /// A command without properties, keys or words; the methods below add them. A subcommand is named `container|name`.
+    pub const fn new(full_name: &'static str, arity: i16, handler: Handler) -> Command {
+        Command {
+            name: after_bar(full_name),
+            full_name,
+            arity,
+            flags: Flags(0),
+            keys: Keys::None,
+            key_specs: [None; KEY_SPECS_MAX],
+            spread: Spread::Single,
+            handler,
+            categories_own: Categories(0),
+            tips: &[],
+            summary: "",
+            complexity: "",
+            since: "",
+            group: "",
+            syntax: "",
+            subcommands: &[],
+        }
+    }
+
+    /// Its group, the version it appeared in, and its cost.
+    pub const fn about(self, group: &'static str, since: &'static str, complexity: &'static str) -> Command {
+        Command { group, since, complexity, ..self }
+    }
+
+    /// Its properties.
+    pub const fn flags(self, flags: &[Flags]) -> Command {
+        let mut all = Flags(0);
+        let mut index = 0;
+        while index < flags.len() {
+            all = all.and(flags[index]);
+            index += 1;
+        }
+        Command { flags: all, ..self }
+    }
+
+    /// Its access categories, except those that follow from the flags.
+    pub const fn categories(self, categories: &[Category]) -> Command {
+        Command { categories_own: Categories::of(categories), ..self }
+    }
+
+    /// One key, at argument `first`.
+    pub const fn key(self, first: i8, access: &[KeyAccess]) -> Command {
+        self.keys(first, 0, 1, access)
+    }
+
+    /// Keys from argument `first` on, every `step`-th. `last` is counted from `first`, or from the end if negative.
+    pub const fn keys(self, first: i8, last: i8, step: i8, access: &[KeyAccess]) -> Command {
+        let mut bits = 0;
+        let mut index = 0;
+        while index < access.len() {
+            bits |= 1 << access[index] as u16;
+            index += 1;
+        }
+        let mut command = self;
+        let mut count = 0;
+        while command.key_specs[count].is_some() {
+            count += 1;
+        }
+        command.key_specs[count] = Some(KeySpec { first, last, step, access: KeyAccesses(bits) });
+        let last = if last < 0 { last } else { first + last };
+        // Several specifications in a row make one range: `COPY source destination`.
+        command.keys = match command.keys {
+            Keys::Range { first, .. } => Keys::Range { first, last, step },
+            _ => Keys::Range { first, last, step },
+        };
+        command
+    }
+
+    /// What to do when its keys live on several cores.
+    pub const fn spread(self, spread: Spread) -> Command {
+        Command { spread, ..self }
+    }
+
+    /// Advice for routing clients.
+    pub const fn tips(self, tips: &'static [&'static str]) -> Command {
+        Command { tips, ..self }
+    }
+
+    /// The commands it contains.
+    pub const fn subcommands(self, subcommands: &'static [Command]) -> Command {
+        Command { subcommands, ..self }
+    }
+
+    /// Its arguments and its meaning, for people.
+    pub const fn says(self, syntax: &'static str, summary: &'static str) -> Command {
+        Command { syntax, summary, ..self }
+    }
+
+    /// Whether a request of so many arguments can be one.
+    #[inline]
+    pub const fn takes(&self, args_len: usize) -> bool {
+        if self.arity >= 0 { args_len == self.arity as usize } else { args_len >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// Every access category it is in: its own, and those that Redis derives from the flags.
+    pub const fn categories_all(&self) -> Categories {
+        let mut all = self.categories_own;
+        if self.flags.has(Flags::WRITE) {
+            all = all.with(Category::Write);
+        }
+        // A script that only reads is no more a read than one that writes is a write.
+        if self.flags.has(Flags::READONLY) && !all.has(Category::Scripting) {
+            all = all.with(Category::Read);
+        }
+        if self.flags.has(Flags::ADMIN) {
+            all = all.with(Category::Admin).with(Category::Dangerous);
+        }
+        if self.flags.has(Flags::PUBSUB) {
+            all = all.with(Category::Pubsub);
+        }
+        if self.flags.has(Flags::BLOCKING) {
+            all = all.with(Category::Blocking);
+        }
+        all.with(if self.flags.has(Flags::FAST) { Category::Fast } else { Category::Slow })
+    }
+}
+
+const fn after_bar(full_name: &'static str) -> &'static str {
+    let bytes = full_name.as_bytes();
+    let mut index = 0;
+    while index < bytes.len() {
+        if bytes[index] == b'|' {
+            return full_name.split_at(index + 1).1;
+        }
+        index += 1;
+    }
+    full_name
 }
 
 /// Who runs a command.
@@ -64,6 +212,87 @@ pub enum Keys {
     },
 }
 
+/// Keys that are accessed in the same way, as `COMMAND INFO` describes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Index of the first key.
+    pub first: i8,
+    /// The last key, counted from the first, or from the end if negative.
+    pub last: i8,
+    /// Distance between two keys.
+    pub step: i8,
+    /// What is done to them.
+    pub access: KeyAccesses,
+}
+
+/// What is done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// The value is read and neither changed nor removed.
+    RO,
+    /// The value is read and written.
+    RW,
+    /// The value is written without being read.
+    OW,
+    /// The key is removed without being read.
+    RM,
+    /// What the client's user stored is returned, copied or acted on.
+    Access,
+    /// What the user stored may be changed.
+    Update,
+    /// Something may be added, nothing changed or removed.
+    Insert,
+    /// Something may be removed.
+    Delete,
+    /// Looks like a key and is none, but must be routed like one.
+    NotKey,
+    /// Not all keys can be found by these rules.
+    Incomplete,
+    /// Depends on the arguments.
+    VariableFlags,
+}
+
+impl KeyAccess {
+    /// All of them, in the order in which Redis lists them.
+    pub const ALL: [KeyAccess; 11] = {
+        use KeyAccess::*;
+        [RO, RW, OW, RM, Access, Update, Insert, Delete, NotKey, Incomplete, VariableFlags]
+    };
+
+    /// As Redis spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            KeyAccess::RO => "RO",
+            KeyAccess::RW => "RW",
+            KeyAccess::OW => "OW",
+            KeyAccess::RM => "RM",
+            KeyAccess::Access => "access",
+            KeyAccess::Update => "update",
+            KeyAccess::Insert => "insert",
+            KeyAccess::Delete => "delete",
+            KeyAccess::NotKey => "not_key",
+            KeyAccess::Incomplete => "incomplete",
+            KeyAccess::VariableFlags => "variable_flags",
+        }
+    }
+}
+
+/// A set of [`KeyAccess`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyAccesses(u16);
+
+impl KeyAccesses {
+    /// Whether `access` is in it.
+    pub const fn has(self, access: KeyAccess) -> bool {
+        self.0 & (1 << access as u16) != 0
+    }
+
+    /// Those in it, in the order in which Redis lists them.
+    pub fn iter(self) -> impl Iterator<Item = KeyAccess> + Clone {
+        KeyAccess::ALL.into_iter().filter(move |access| self.has(*access))
+    }
+}
+
 /// What to do when a command's keys live on several cores. The keys are always held together while it runs, so that
 /// nobody sees it half done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +311,127 @@ pub enum Spread {
     Everywhere,
 }
 
+/// A named set of commands, the unit in which access is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the documentation: they are Redis' own")]
+pub enum Category {
+    Keyspace,
+    Read,
+    Write,
+    Set,
+    Sortedset,
+    List,
+    Hash,
+    String,
+    Bitmap,
+    Hyperloglog,
+    Geo,
+    Stream,
+    Pubsub,
+    Admin,
+    Fast,
+    Slow,
+    Blocking,
+    Dangerous,
+    Connection,
+    Transaction,
+    Scripting,
+}
+
+impl Category {
+    /// All of them, in the order in which Redis lists them.
+    pub const ALL: [Category; 21] = {
+        use Category::*;
+        [
+            Keyspace,
+            Read,
+            Write,
+            Set,
+            Sortedset,
+            List,
+            Hash,
+            String,
+            Bitmap,
+            Hyperloglog,
+            Geo,
+            Stream,
+            Pubsub,
+            Admin,
+            Fast,
+            Slow,
+            Blocking,
+            Dangerous,
+            Connection,
+            Transaction,
+            Scripting,
+        ]
+    };
+
+    /// As it is written after the `@`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Category::Keyspace => "keyspace",
+            Category::Read => "read",
+            Category::Write => "write",
+            Category::Set => "set",
+            Category::Sortedset => "sortedset",
+            Category::List => "list",
+            Category::Hash => "hash",
+            Category::String => "string",
+            Category::Bitmap => "bitmap",
+            Category::Hyperloglog => "hyperloglog",
+            Category::Geo => "geo",
+            Category::Stream => "stream",
+            Category::Pubsub => "pubsub",
+            Category::Admin => "admin",
+            Category::Fast => "fast",
+            Category::Slow => "slow",
+            Category::Blocking => "blocking",
+            Category::Dangerous => "dangerous",
+            Category::Connection => "connection",
+            Category::Transaction => "transaction",
+            Category::Scripting => "scripting",
+        }
+    }
+
+    /// The category of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<Category> {
+        Category::ALL.into_iter().find(|category| category.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A set of [`Category`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Categories(u32);
+
+impl Categories {
+    /// These.
+    pub const fn of(categories: &[Category]) -> Categories {
+        let mut all = Categories(0);
+        let mut index = 0;
+        while index < categories.len() {
+            all = all.with(categories[index]);
+            index += 1;
+        }
+        all
+    }
+
+    /// And this one.
+    pub const fn with(self, category: Category) -> Categories {
+        Categories(self.0 | 1 << category as u32)
+    }
+
+    /// Whether `category` is in it.
+    pub const fn has(self, category: Category) -> bool {
+        self.0 & (1 << category as u32) != 0
+    }
+
+    /// Those in it, in the order in which Redis lists them.
+    pub fn iter(self) -> impl Iterator<Item = Category> + Clone {
+        Category::ALL.into_iter().filter(move |category| self.has(*category))
+    }
+}
+
 /// Properties of a command, a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u32);
@@ -95,32 +445,65 @@ impl Flags {
     pub const DENYOOM: Flags = Flags(1 << 2);
     /// For administrators.
     pub const ADMIN: Flags = Flags(1 << 3);
-    /// Answered while data is still being loaded.
-    pub const LOADING: Flags = Flags(1 << 4);
-    /// Answered by a replica that lost its leader.
-    pub const STALE: Flags = Flags(1 << 5);
-    /// Constant or logarithmic cost.
-    pub const FAST: Flags = Flags(1 << 6);
-    /// Answered before authentication.
-    pub const NO_AUTH: Flags = Flags(1 << 7);
-    /// Not shown to `MONITOR`, because it may hold secrets.
-    pub const SKIP_MONITOR: Flags = Flags(1 << 8);
-    /// Not kept in the slow log.
-    pub const SKIP_SLOWLOG: Flags = Flags(1 << 9);
-    /// Not allowed inside scripts.
-    pub const NOSCRIPT: Flags = Flags(1 << 10);
-    /// May wait for other clients.
-    pub const BLOCKING: Flags = Flags(1 << 11);
     /// Part of publish/subscribe.
-    pub const PUBSUB: Flags = Flags(1 << 12);
-    /// Dangerous in production by its cost or effect.
-    pub const DANGEROUS: Flags = Flags(1 << 13);
-    /// Replaces keys without reading them, so that a missing one costs nothing.
-    pub const MOVABLE_KEYS: Flags = Flags(1 << 14);
-    /// Its answer has no defined order.
-    pub const UNORDERED: Flags = Flags(1 << 15);
-    /// Its answer differs each time.
-    pub const RANDOM: Flags = Flags(1 << 16);
+    pub const PUBSUB: Flags = Flags(1 << 4);
+    /// Not allowed inside scripts.
+    pub const NOSCRIPT: Flags = Flags(1 << 5);
+    /// May wait for other clients.
+    pub const BLOCKING: Flags = Flags(1 << 6);
+    /// Answered while data is still being loaded.
+    pub const LOADING: Flags = Flags(1 << 7);
+    /// Answered by a replica that lost its leader.
+    pub const STALE: Flags = Flags(1 << 8);
+    /// Not shown to `MONITOR`, because it may hold secrets.
+    pub const SKIP_MONITOR: Flags = Flags(1 << 9);
+    /// Not kept in the slow log.
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
+    /// Let in to a slot that is still on its way here.
+    pub const ASKING: Flags = Flags(1 << 11);
+    /// Constant or logarithmic cost.
+    pub const FAST: Flags = Flags(1 << 12);
+    /// Answered before authentication.
+    pub const NO_AUTH: Flags = Flags(1 << 13);
+    /// Changes nothing itself but may cause something that does.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 14);
+    /// Takes keys but does not insist on any.
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 15);
+    /// Has keys that its key specifications alone do not find.
+    pub const MOVABLE_KEYS: Flags = Flags(1 << 16);
+    /// Answered while a script runs too long.
+    pub const ALLOW_BUSY: Flags = Flags(1 << 17);
+    /// Refused while a replica loads its leader's data aside.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 18);
+    /// Not allowed inside a transaction.
+    pub const NO_MULTI: Flags = Flags(1 << 19);
+    /// Touches keys that no argument names.
+    pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
+
+    /// What Redis calls them in `COMMAND INFO`, in its order there.
+    pub const NAMES: &'static [(Flags, &'static str)] = &[
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
+        (Flags::NOSCRIPT, "noscript"),
+        (Flags::BLOCKING, "blocking"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::ASKING, "asking"),
+        (Flags::FAST, "fast"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::MAY_REPLICATE, "may_replicate"),
+        (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
+        (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MULTI, "no_multi"),
+        (Flags::MOVABLE_KEYS, "movablekeys"),
+        (Flags::ALLOW_BUSY, "allow_busy"),
+        (Flags::TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
+    ];
 
     /// Whether all of `other` are set.
     #[inline]
@@ -131,6 +514,11 @@ impl Flags {
     /// Both sets together; `|` for constants.
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
+    }
+
+    /// The names of those that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+        Flags::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
     }
 }
 
