@@ -3,6 +3,7 @@
 //! A [`core::Core`] is everything one thread owns. It talks to the machine through `netio::Kernel` only, so that the same
 //! core runs on io_uring, on epoll and in the simulator; and to other cores through [`peers::Peers`] only.
 
+pub mod banner;
 pub(crate) mod catalog;
 pub mod connection;
 pub mod core;
@@ -16,6 +17,7 @@ pub mod lane;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
+pub mod options;
 pub mod parcel;
 pub mod peers;
 pub mod placement;

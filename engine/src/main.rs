@@ -1,15 +1,129 @@
-//! corewheel
-use engine::machine::Machine;
-use engine::settings::Settings;
-use netio::{Listen, Options, Uring};
+//! The `corewheel` program: reads what is wanted, starts it, says what happened.
+
+mod demo;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use engine::banner::banner;
+use engine::machine::{Failure, Machine};
+use engine::options::{IoChoice, ServerConfig, ServerOptions};
+use engine::placement::CoreId;
+use netio::signals::StopSignals;
+use netio::{Options, Uring};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-fn main() {
-    let port: u16 = std::env::args().nth(1).and_then(|p| p.parse().ok()).unwrap_or(6379);
-    let cpus: Vec<usize> = std::env::args().nth(2).map_or(vec![0], |c| c.split(',').map(|x| x.parse().unwrap()).collect());
-    let settings = Settings { listens: vec![Listen::Tcp(([127, 0, 0, 1], port).into())], port, cpus, ..Settings::default() };
-    let machine =
-        Machine::start(settings, |_| Uring::open(Options::default()).map_err(|e| e.to_string())).unwrap_or_else(|e| panic!("{e}"));
-    eprintln!("{:?} port {}", machine.facts, machine.settings.port);
-    machine.join().unwrap();
+
+/// Exit codes: a wrong command line, and a server that could not start or failed.
+const EXIT_USAGE: u8 = 2;
+const EXIT_FAILED: u8 = 1;
+
+/// A thread-per-core data engine that any Redis client can use.
+#[derive(Parser)]
+#[command(name = "corewheel", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Program {
+    #[command(subcommand)]
+    what: What,
+}
+
+const EXAMPLES: &str = "Examples:
+  corewheel server                         serve port 6379 on every core
+  corewheel server --cores 0-3 --maxmemory 4gb --maxmemory-policy allkeys-lfu
+  corewheel demo                           try it: a free port, sample data, a gentle load
+  corewheel completions bash > /etc/bash_completion.d/corewheel";
+
+#[derive(Subcommand)]
+enum What {
+    /// Serve Redis clients until stopped.
+    #[command(after_help = SERVER_EXAMPLES)]
+    Server(Box<ServerOptions>),
+    /// Try it: an in-memory server on a free port with sample data and a gentle load.
+    Demo(demo::DemoOptions),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory.
+    Man {
+        /// The directory; it must exist.
+        directory: std::path::PathBuf,
+    },
+}
+
+const SERVER_EXAMPLES: &str = "Examples:
+  corewheel server --port 6380 --bind 0.0.0.0 --requirepass-file /etc/corewheel/password
+  corewheel server --unixsocket /run/corewheel.sock --io epoll
+  corewheel server --config /etc/corewheel/corewheel.toml --set timeout=300
+
+Every setting of CONFIG GET may be given by --set or in the file. SIGTERM and SIGINT stop gracefully; a second one at once.";
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    log.with_env_filter(EnvFilter::try_from_env("COREWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"))).init();
+    match program.what {
+        What::Server(options) => match options.into_config() {
+            Ok(config) => serve(config),
+            Err(unusable) => complain(EXIT_USAGE, &unusable),
+        },
+        What::Demo(options) => demo::run(options),
+        What::Completions { shell } => {
+            clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        What::Man { directory } => match clap_mangen::generate_to(Program::command(), &directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(EXIT_FAILED, &format!("cannot write into {}: {error}", directory.display())),
+        },
+    }
+}
+
+/// The life of a server: start, banner, wait for a signal, drain, end.
+fn serve(config: ServerConfig) -> ExitCode {
+    let signals = match StopSignals::block() {
+        Ok(signals) => signals,
+        Err(error) => return complain(EXIT_FAILED, &format!("cannot block signals: {error}")),
+    };
+    let machine = match start(config) {
+        Ok(machine) => machine,
+        Err(failure) => return complain(EXIT_FAILED, &failure),
+    };
+    print!("{}", banner(&machine));
+    stop_on_signal(&machine, signals);
+    match machine.join() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => complain(EXIT_FAILED, &failure),
+    }
+}
+
+/// Starts the server on the kernel interface asked for.
+pub(crate) fn start(config: ServerConfig) -> Result<Machine, Failure> {
+    let ServerConfig { settings, io } = config;
+    let _ = io == IoChoice::Epoll;
+    Machine::start(settings, |_: CoreId| Uring::open(Options::default()).map_err(|refused| refused.to_string()))
+}
+
+/// The first signal asks the cores to stop, the second does not wait for them.
+pub(crate) fn stop_on_signal(machine: &Machine, signals: StopSignals) {
+    let shared = machine.shared.clone();
+    let waiter = std::thread::Builder::new().name("signals".into());
+    let spawned = waiter.spawn(move || {
+        if let Ok(name) = signals.wait() {
+            tracing::info!("{name}: taking no more clients, answering what is under way");
+            shared.stop();
+        }
+        if signals.wait().is_ok() {
+            std::process::exit(i32::from(EXIT_FAILED));
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread for signals; stop the server with SHUTDOWN");
+    }
+}
+
+pub(crate) fn complain(code: u8, what: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("corewheel: {what}");
+    ExitCode::from(code)
 }

@@ -14,6 +14,7 @@ mod listener;
 pub mod options;
 pub mod placement;
 mod pool;
+pub mod signals;
 mod slab;
 pub mod uring;
 

@@ -1,0 +1,393 @@
+//! How a server is asked for: flags, and a configuration file of the same names. Flags win.
+
+use crate::placement::CORE_COUNT_MAX;
+use crate::settings::{Secret, Settings, parse_bytes};
+use clap::{Args, ValueEnum};
+use netio::Listen;
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Flags of `corewheel server`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// TCP port for every client; 0 picks a free one.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Address to listen on; may be given several times. Default: the loopback addresses.
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Vec<IpAddr>,
+
+    /// Unix socket to listen on as well.
+    #[arg(long, value_name = "PATH")]
+    pub unixsocket: Option<PathBuf>,
+
+    /// Processors to use, one shard each, such as 0-3 or 0,2,4. Default: all this process may use.
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CpuList>,
+
+    /// Memory everything together may take, such as 4gb. Default: 80 % of the machine or the container.
+    #[arg(long, value_name = "BYTES")]
+    pub maxmemory: Option<String>,
+
+    /// What to remove when memory is full: noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru,
+    /// volatile-lfu, volatile-random, volatile-ttl.
+    #[arg(long, value_name = "POLICY")]
+    pub maxmemory_policy: Option<String>,
+
+    /// File that holds the password clients must give. Its first line counts.
+    #[arg(long, value_name = "FILE")]
+    pub requirepass_file: Option<PathBuf>,
+
+    /// How to talk to the kernel.
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    pub io: Option<IoChoice>,
+
+    /// Whether every core also listens on its own port and shows itself as a cluster node. Default: on with several cores.
+    #[arg(long, value_enum, value_name = "on|off")]
+    pub cluster_ports: Option<Switch>,
+
+    /// First of the cores' own ports. Default: the main port + 100.
+    #[arg(long, value_name = "PORT")]
+    pub cluster_port_first: Option<u16>,
+
+    /// TOML file with settings; names as in CONFIG GET.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Any other setting by its name in CONFIG, such as --set timeout=300. May be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// Which kernel interface to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IoChoice {
+    /// io_uring where it is allowed, else epoll, with one line that says why.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Processors, in the order given. The same one may be named twice, to try several cores on a small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+impl std::str::FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CpuList, String> {
+        let number = |word: &str| {
+            word.trim().parse::<usize>().map_err(|_| format!("'{word}' is no processor number; write a list such as 0-3 or 0,2,4"))
+        };
+        let mut cpus = Vec::new();
+        for word in text.split(',') {
+            match word.split_once('-') {
+                None => cpus.push(number(word)?),
+                Some((first, last)) => {
+                    let (first, last) = (number(first)?, number(last)?);
+                    if first > last {
+                        return Err(format!("'{word}' counts down; write {last}-{first}"));
+                    }
+                    if last - first >= usize::from(CORE_COUNT_MAX) {
+                        return Err(format!("'{word}' names more than {CORE_COUNT_MAX} processors"));
+                    }
+                    cpus.extend(first..=last);
+                }
+            }
+        }
+        if cpus.len() > usize::from(CORE_COUNT_MAX) {
+            return Err(format!("more than {CORE_COUNT_MAX} cores"));
+        }
+        Ok(CpuList(cpus))
+    }
+}
+
+/// Why a configuration cannot be used. One sentence, with the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable(String);
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// A server as asked for: its settings, and how to talk to the kernel.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Everything that can be set.
+    pub settings: Settings,
+    /// How to talk to the kernel.
+    pub io: IoChoice,
+}
+
+impl ServerOptions {
+    /// Reads the file, applies the flags, checks everything.
+    pub fn into_config(mut self) -> Result<ServerConfig, Unusable> {
+        let mut settings = Settings::default();
+        if let Some(path) = self.config.clone() {
+            let text = fs::read_to_string(&path).map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))?;
+            self.apply_file(&mut settings, &text).map_err(|why| Unusable(format!("{}: {why}", path.display())))?;
+            settings.config_file = Some(fs::canonicalize(&path).unwrap_or(path));
+        }
+        for set in &self.sets {
+            let Some((name, value)) = set.split_once('=') else {
+                return Err(Unusable(format!("--set {set}: write NAME=VALUE")));
+            };
+            settings = change(&settings, name, value).map_err(|why| Unusable(format!("--set {set}: {why}")))?;
+        }
+        if let Some(bytes) = &self.maxmemory {
+            settings = change(&settings, "maxmemory", bytes).map_err(|why| Unusable(format!("--maxmemory {bytes}: {why}")))?;
+        }
+        if let Some(policy) = &self.maxmemory_policy {
+            settings =
+                change(&settings, "maxmemory-policy", policy).map_err(|why| Unusable(format!("--maxmemory-policy {policy}: {why}")))?;
+        }
+        if let Some(path) = &self.requirepass_file {
+            settings.password = Some(read_password(path)?);
+        }
+        self.place(&mut settings)?;
+        Ok(ServerConfig { settings, io: self.io.unwrap_or_default() })
+    }
+
+    /// Takes what the file says and no flag has said.
+    fn apply_file(&mut self, settings: &mut Settings, text: &str) -> Result<(), String> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        for (name, value) in table {
+            let name = name.replace('_', "-");
+            let text = match &value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(flag) => (if *flag { "yes" } else { "no" }).to_owned(),
+                toml::Value::Array(words) => {
+                    words.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
+                }
+                _ => return Err(format!("{name}: write text, a number, true, false or a list")),
+            };
+            let failed = |why: &str| format!("{name} = {text}: {why}");
+            match name.as_str() {
+                "port" => keep(&mut self.port, text.parse().map_err(|_| failed("a port is a number below 65536"))?),
+                "cores" => keep(&mut self.cores, text.parse().map_err(|why: String| failed(&why))?),
+                "unixsocket" => keep(&mut self.unixsocket, text.clone().into()),
+                "requirepass-file" => keep(&mut self.requirepass_file, text.clone().into()),
+                "cluster-port-first" => {
+                    keep(&mut self.cluster_port_first, text.parse().map_err(|_| failed("a port is a number below 65536"))?)
+                }
+                "io" => keep(&mut self.io, IoChoice::from_str(&text, true).map_err(|_| failed("write auto, uring or epoll"))?),
+                "cluster-ports" => {
+                    let text = match text.as_str() {
+                        "yes" => "on",
+                        "no" => "off",
+                        other => other,
+                    };
+                    keep(&mut self.cluster_ports, Switch::from_str(text, true).map_err(|_| failed("write on or off"))?);
+                }
+                "bind" if self.bind.is_empty() => {
+                    self.bind =
+                        text.split(',').map(|word| word.trim().parse().map_err(|_| failed("not an address"))).collect::<Result<_, _>>()?;
+                }
+                "bind" => {}
+                "requirepass" => {
+                    return Err("requirepass: a password does not belong into this file; name a file with requirepass-file".into());
+                }
+                _ => *settings = change(settings, &name, &text).map_err(|why| failed(&why))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Processors and addresses.
+    fn place(&self, settings: &mut Settings) -> Result<(), Unusable> {
+        let allowed =
+            netio::placement::allowed_cpus().map_err(|error| Unusable(format!("cannot tell which processors may be used: {error}")))?;
+        settings.cpus = match &self.cores {
+            None => allowed.clone(),
+            Some(CpuList(cpus)) => {
+                if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                    return Err(Unusable(format!(
+                        "--cores: processor {cpu} is not one of those this process may use ({})",
+                        ranges(&allowed)
+                    )));
+                }
+                cpus.clone()
+            }
+        };
+        settings.cpus.truncate(usize::from(CORE_COUNT_MAX));
+        settings.port = self.port.unwrap_or(settings.port);
+        if !self.bind.is_empty() {
+            settings.bind = self.bind.iter().map(IpAddr::to_string).collect();
+        }
+        let port = settings.port;
+        let addresses: Vec<IpAddr> = settings.bind.iter().map(|text| text.parse().expect("addresses were parsed once already")).collect();
+        settings.listens = addresses.iter().map(|ip| Listen::Tcp(SocketAddr::new(*ip, port))).collect();
+        if self.bind.is_empty() && !ipv6_loopback_exists() {
+            settings.listens.retain(|at| !matches!(at, Listen::Tcp(addr) if addr.is_ipv6()));
+            settings.bind.retain(|text| text != "::1");
+        }
+        if port == 0 {
+            // One free port for all: two addresses would get two different ones.
+            settings.listens.truncate(1);
+        }
+        settings.unix_socket.clone_from(&self.unixsocket);
+        settings.listens.extend(self.unixsocket.clone().map(Listen::Unix));
+        let cores = settings.cpus.len() as u16;
+        let wanted = self.cluster_ports.map_or(cores > 1 && port != 0, |switch| switch == Switch::On);
+        if wanted {
+            let Some(first) = self.cluster_port_first.or_else(|| if port == 0 { None } else { port.checked_add(100) }) else {
+                return Err(Unusable("--cluster-ports on needs --cluster-port-first when --port is 0 or above 65435".into()));
+            };
+            if first.checked_add(cores - 1).is_none() {
+                return Err(Unusable(format!("the ports of {cores} cores do not fit above {first}; choose a lower --cluster-port-first")));
+            }
+            if (first..first + cores).contains(&port) {
+                return Err(Unusable(format!("the cores' ports {first} to {} include the main port {port}", first + cores - 1)));
+            }
+            settings.cluster_port_first = Some(first);
+        }
+        Ok(())
+    }
+}
+
+fn change(settings: &Settings, name: &str, value: &str) -> Result<Settings, String> {
+    settings.changed(&[(name.to_owned(), value.to_owned())]).map_err(|why| match why.split_once(" - ") {
+        Some((_, reason)) if !reason.starts_with('\'') => reason.to_owned(),
+        _ => format!("no such setting{}", did_you_mean(name)),
+    })
+}
+
+/// The nearest known name, for people who mistyped.
+fn did_you_mean(name: &str) -> String {
+    let known =
+        crate::settings::SETTINGS.iter().map(|setting| setting.name).chain(["port", "cores", "io", "cluster-ports", "requirepass-file"]);
+    let nearest = known.map(|candidate| (distance(name.as_bytes(), candidate.as_bytes()), candidate)).min();
+    match nearest {
+        Some((edits, candidate)) if edits <= 3 => format!("; did you mean {candidate}?"),
+        _ => String::new(),
+    }
+}
+
+/// Levenshtein's distance.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+fn keep<T>(flag: &mut Option<T>, from_file: T) {
+    flag.get_or_insert(from_file);
+}
+
+fn read_password(path: &PathBuf) -> Result<Secret, Unusable> {
+    let text = fs::read(path).map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Err(Unusable(format!("{}: the first line, which is the password, is empty", path.display())));
+    }
+    Ok(Secret::new(line))
+}
+
+fn ipv6_loopback_exists() -> bool {
+    fs::read_to_string("/proc/net/if_inet6").is_ok_and(|text| text.lines().any(|line| line.ends_with(" lo")))
+}
+
+/// `0-3,8` for people.
+pub fn ranges(cpus: &[usize]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut at = 0;
+    while at < cpus.len() {
+        let mut end = at;
+        while end + 1 < cpus.len() && cpus[end + 1] == cpus[end] + 1 {
+            end += 1;
+        }
+        words.push(if end > at { format!("{}-{}", cpus[at], cpus[end]) } else { cpus[at].to_string() });
+        at = end + 1;
+    }
+    words.join(",")
+}
+
+/// Bytes for people: `1.5 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Checks that a memory flag can be read, for clap.
+pub fn check_bytes(text: &str) -> Result<String, String> {
+    parse_bytes(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(file: &str, options: ServerOptions) -> Result<(ServerOptions, Settings), String> {
+        let mut settings = Settings::default();
+        let mut options = options;
+        options.apply_file(&mut settings, file)?;
+        Ok((options, settings))
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (options, settings) =
+            config("port = 7000\nio = \"epoll\"\ntimeout = 5\n", ServerOptions { port: Some(1), ..Default::default() }).expect("valid");
+        assert_eq!((options.port, options.io, settings.idle_timeout_s), (Some(1), Some(IoChoice::Epoll), 5));
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_named() {
+        for (file, expected) in [
+            ("maxmemry = \"1gb\"", "did you mean maxmemory?"),
+            ("port = 70000", "below 65536"),
+            ("cores = \"3-1\"", "counts down"),
+            ("io = \"windows\"", "auto, uring or epoll"),
+            ("requirepass = \"x\"", "requirepass-file"),
+            ("timeout = \"soon\"", "integer"),
+            ("port = ", "TOML"),
+        ] {
+            let error = config(file, ServerOptions::default()).expect_err(file);
+            assert!(error.contains(expected), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_read_and_shown() {
+        assert_eq!("0-2,5".parse(), Ok(CpuList(vec![0, 1, 2, 5])));
+        assert_eq!("1,1".parse(), Ok(CpuList(vec![1, 1])));
+        assert!("".parse::<CpuList>().is_err() && "a".parse::<CpuList>().is_err() && "0-99999".parse::<CpuList>().is_err());
+        assert_eq!(ranges(&[0, 1, 2, 5]), "0-2,5");
+        assert_eq!(human_bytes(1536 * 1024), "1.5 MiB");
+    }
+}
