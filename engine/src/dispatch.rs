@@ -1,20 +1,19 @@
 //! The general way of a request: whatever it is, whoever asks. The fast way in [`crate::intake`] is a shortcut through it.
 
-use crate::catalog;
 use crate::connection::{Modes, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
-use crate::intake::{Route, held_key};
+use crate::intake::{Route, first_key, held_key};
 #[allow(unused_imports)]
 use crate::interim::Interim;
 use crate::parcel::{Ask, Item, Parcel, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;
 use netio::{ConnId, Kernel};
-use shards::command::Flags;
+use shards::command::{COMMANDS_BY_NUMBER, Flags, resolve};
 use shards::wire::{Malformed, Proto, Reply};
-use shards::{Db, Key, Slot};
+use shards::{Db, Slot};
 
 impl<K: Kernel> Core<K> {
     /// Sends one request where it belongs, and its reply, if there is one already, to `output`.
@@ -28,13 +27,11 @@ impl<K: Kernel> Core<K> {
         self.executor.metrics.commands_total += 1;
         let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));
         let mut reply = Vec::new();
-        if let Some(error) = self.refusal(id, route, &request, slot, authenticated) {
+        self.refuse(id, route, &request, slot, authenticated, &mut Reply::new(&mut reply, request.proto));
+        if !reply.is_empty() {
             if route != Route::Unresolved {
                 self.executor.metrics.commands[usize::from(request.command)].rejected += 1;
             }
-            reply.push(b'-');
-            reply.extend(error.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
-            reply.extend_from_slice(b"\r\n");
             self.executor.metrics.count_error(&reply);
         } else {
             if self.monitored {
@@ -67,23 +64,23 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    /// Why a request is not run, if it is not. The text of the error.
-    fn refusal(&mut self, id: ConnId, route: Route, request: &Request, slot: Slot, authenticated: bool) -> Option<String> {
+    /// Answers why a request is not run, if it is not.
+    fn refuse(&mut self, id: ConnId, route: Route, request: &Request, slot: Slot, authenticated: bool, reply: &mut Reply<'_>) {
         if route == Route::Unresolved {
-            return Some(catalog::resolve(request.args()).error_text(request.args()));
+            return resolve(request.args()).refuse(request.args(), reply);
         }
-        let command = catalog::command(request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(request.command)];
         if !authenticated && !command.flags.has(Flags::NO_AUTH) {
-            return Some("NOAUTH Authentication required.".into());
+            return reply.error("NOAUTH Authentication required.");
         }
         match route {
-            Route::CrossSlot => Some("CROSSSLOT Keys in request don't hash to the same slot".into()),
+            Route::CrossSlot => reply.error("CROSSSLOT Keys in request don't hash to the same slot"),
             Route::Moved => {
                 let owner = self.placement.core_of(slot);
                 let (host, port) = self.node_address(id, owner);
-                Some(format!("MOVED {} {host}:{port}", slot.0))
+                reply.error(&format!("MOVED {} {host}:{port}", slot.0));
             }
-            _ => None,
+            _ => {}
         }
     }
 
@@ -122,11 +119,10 @@ impl<K: Kernel> Core<K> {
     /// Runs a request on this core's shard, now.
     pub(crate) fn execute(&mut self, request: &Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) {
         let args = request.args();
-        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
         let job = Job {
             command: request.command,
             args,
-            key: Key { bytes, hash, slot },
+            key: first_key(request.command, args, hash, slot),
             db: request.db,
             proto: request.proto,
             now: self.now.wall.0,
@@ -215,8 +211,7 @@ impl<K: Kernel> Core<K> {
             self.executor.holds.wait(ask.db, held, Waiter::Ask(from, ask, request));
             return;
         }
-        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
-        let key = Key { bytes, hash: ask.hash, slot: ask.slot };
+        let key = first_key(ask.command, args, ask.hash, ask.slot);
         let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0 };
         let Core { kernel, executor, peers, .. } = self;
         peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| {

@@ -2,12 +2,11 @@
 //!
 //! Whether the request came from a connection of this core, over a lane, or waited for a held key makes no difference here.
 
-use crate::catalog;
 use crate::hold::Holds;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
-use shards::command::{Call, Flags, Handler};
+use shards::command::{COMMANDS_BY_NUMBER, Call, Flags, Handler};
 use shards::wire::{Args, Proto, Reply};
 use shards::{Db, Key, Shard};
 use std::sync::Arc;
@@ -53,7 +52,7 @@ impl Executor {
     /// If the command is not one that runs on a shard.
     #[inline]
     pub fn run(&mut self, job: &Job<'_>, out: &mut Vec<u8>, started_ns: u64, clock: impl FnOnce() -> u64) -> u64 {
-        let command = catalog::command(job.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(job.command)];
         let Handler::Shard(handler) = command.handler else { unreachable!("{} does not run on a shard", command.name) };
         let reply_from = out.len();
         if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {

@@ -3,7 +3,6 @@
 //! A turn's bytes are parsed first, all of them; each request's key is hashed and its bucket prefetched on the way. Then the
 //! records are prefetched, then everything runs. So the cache misses of a whole batch overlap instead of waiting in line.
 
-use crate::catalog;
 use crate::connection::{Connection, Modes, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
@@ -14,7 +13,7 @@ use crate::parcel::{Ask, Ticket};
 use crate::peers::Way;
 use crate::placement::{CoreId, Placement};
 use netio::{BufferId, ConnId, Kernel};
-use shards::command::{Flags, Handler, Spread};
+use shards::command::{COMMANDS_BY_NUMBER, Flags, Handler, Resolved, Spread, keys_of, resolve};
 use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Span, parse};
 use shards::{Db, Key, Slot};
 use std::ops::Range;
@@ -319,7 +318,7 @@ impl Batch {
             conn.last_command = Some(request.command);
             match request.route {
                 Route::Own => {
-                    let key = request.key(args);
+                    let key = first_key(request.command, args, request.hash, request.slot);
                     if !executor.holds.is_empty()
                         && let Some(held) = held_key(request.command, args, conn.db, &executor.holds)
                     {
@@ -434,12 +433,11 @@ impl Run {
     }
 }
 
-impl Parsee {
-    #[inline]
-    fn key<'a>(&self, args: Args<'a>) -> Key<'a> {
-        let bytes = if args.len() > 1 { args.get(1) } else { b"" };
-        Key { bytes, hash: self.hash, slot: self.slot }
-    }
+/// The first key of a request that was hashed before.
+#[inline]
+pub(crate) fn first_key<'a>(command: u16, args: Args<'a>, hash: u32, slot: Slot) -> Key<'a> {
+    let index = keys_of(COMMANDS_BY_NUMBER[usize::from(command)], args).next();
+    Key { bytes: index.map_or(b"", |index| args.get(index)), hash, slot }
 }
 
 /// What decides where requests of one connection go.
@@ -454,9 +452,9 @@ impl Router {
     #[inline]
     fn route(&self, args: Args<'_>, shard: &shards::Shard) -> Parsee {
         let mut parsee = Parsee { start: 0, end: 0, spans: 0..0, route: Route::Unresolved, command: 0, slot: Slot(0), hash: 0 };
-        let catalog::Resolved::Command(number) = catalog::resolve(args) else { return parsee };
+        let Resolved::Command(number) = resolve(args) else { return parsee };
         parsee.command = number;
-        let command = catalog::command(number);
+        let command = COMMANDS_BY_NUMBER[usize::from(number)];
         if !matches!(command.handler, Handler::Shard(_)) {
             parsee.route = Route::Engine;
             return parsee;
@@ -465,7 +463,7 @@ impl Router {
             parsee.route = if self.placement.core_count() == 1 { Route::Own } else { Route::Everywhere };
             return parsee;
         }
-        let mut keys = catalog::keys_of(command, args);
+        let mut keys = keys_of(command, args);
         let Some(first) = keys.next() else {
             parsee.route = Route::Own;
             return parsee;
@@ -507,7 +505,7 @@ impl Connection {
         if matches!(route, Route::Engine | Route::Unresolved | Route::Moved | Route::CrossSlot) || !self.authenticated {
             return Gate::Engine;
         }
-        let flags = catalog::command(command).flags;
+        let flags = COMMANDS_BY_NUMBER[usize::from(command)].flags;
         if let Some(pause) = pause
             && (!pause.writes_only || flags.has(Flags::WRITE))
         {
@@ -519,7 +517,7 @@ impl Connection {
 
 /// The first key of a request that somebody holds.
 pub(crate) fn held_key<'a>(command: u16, args: Args<'a>, db: Db, holds: &crate::hold::Holds) -> Option<&'a [u8]> {
-    catalog::keys_of(catalog::command(command), args).map(|index| args.get(index)).find(|key| holds.is_held(db, key))
+    keys_of(COMMANDS_BY_NUMBER[usize::from(command)], args).map(|index| args.get(index)).find(|key| holds.is_held(db, key))
 }
 
 /// Adds to the newest slow request whose it was.

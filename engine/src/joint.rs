@@ -7,7 +7,6 @@
 //!
 //! While one is under way its connection runs nothing else: what follows must see its effect.
 
-use crate::catalog;
 use crate::connection::Stalls;
 use crate::core::Core;
 use crate::executor::{Job, OUT_OF_MEMORY};
@@ -16,9 +15,9 @@ use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;
 use netio::{ConnId, Kernel};
-use shards::command::{Command, Flags, Spread};
-use shards::wire::{Proto, Reply};
-use shards::{Db, KeySeed, Shard, ShardConfig};
+use shards::command::{COMMANDS_BY_NUMBER, Command, Flags, Spread, keys_of};
+use shards::wire::{Args, Proto, Reply};
+use shards::{Db, Key, KeySeed, Shard, ShardConfig};
 
 /// A command on several cores, at the core that coordinates it.
 pub struct Joint {
@@ -70,11 +69,9 @@ impl<K: Kernel> Core<K> {
     }
 
     fn parts_of(&self, request: &Request) -> Vec<Part> {
-        let command = catalog::command(request.command);
-        let args = request.args();
+        let command = COMMANDS_BY_NUMBER[usize::from(request.command)];
         let mut parts: Vec<Part> = Vec::new();
-        for (position, (db, key)) in keys_with_db(command, request).into_iter().enumerate() {
-            let _ = args;
+        for (position, (db, key)) in keys_with_db(command, request, self.executor.settings.db_count).into_iter().enumerate() {
             let core = self.placement.core_of(shards::Slot::of(&key));
             let index = match parts.binary_search_by_key(&core, |part| part.core) {
                 Ok(index) => index,
@@ -94,7 +91,7 @@ impl<K: Kernel> Core<K> {
 
     fn ask_hold(&mut self, number: u64, index: usize, core: CoreId, wait: bool) {
         let Some(joint) = self.joints.get(&number) else { return };
-        let command = catalog::command(joint.request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         let part = &joint.parts[index];
         let look = match command.spread {
             Spread::Sum | Spread::Gather if !command.flags.has(Flags::WRITE) => Look::Reply(joint.part_request(index)),
@@ -146,7 +143,7 @@ impl<K: Kernel> Core<K> {
     fn run_part(&mut self, request: &Request, now: u64) -> Vec<u8> {
         let mut reply = Vec::new();
         let args = request.args();
-        let key = self.executor.shard.key(args.get(1));
+        let key = first_key_hashed(request.command, args, &self.executor.shard);
         let job = Job { command: request.command, args, key, db: request.db, proto: request.proto, now };
         let Core { kernel, executor, .. } = self;
         executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
@@ -165,7 +162,7 @@ impl<K: Kernel> Core<K> {
                     return;
                 }
                 if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
-                    self.refuse(number);
+                    self.give_up(number);
                 } else if joint.any(|outcome| matches!(outcome, HoldOutcome::Busy)) {
                     self.executor.metrics.joints_ordered += 1;
                     self.let_go(number);
@@ -177,7 +174,7 @@ impl<K: Kernel> Core<K> {
             Phase::Ordering(at) => {
                 assert_eq!(at, index, "one core is asked at a time");
                 if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
-                    self.refuse(number);
+                    self.give_up(number);
                 } else if index + 1 < joint.parts.len() {
                     self.order(number, index + 1);
                 } else {
@@ -211,7 +208,7 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    fn refuse(&mut self, number: u64) {
+    fn give_up(&mut self, number: u64) {
         self.let_go(number);
         self.executor.metrics.count_error(OUT_OF_MEMORY);
         self.finish(number, OUT_OF_MEMORY.to_vec());
@@ -221,7 +218,7 @@ impl<K: Kernel> Core<K> {
     fn work(&mut self, number: u64) {
         let joint = self.joints.get_mut(&number).expect("under way");
         joint.phase = Phase::Settling;
-        let command = catalog::command(joint.request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         match command.spread {
             Spread::Sum | Spread::Gather if !command.flags.has(Flags::WRITE) => {
                 for part in &mut joint.parts {
@@ -259,12 +256,12 @@ impl<K: Kernel> Core<K> {
                 before.push((*db, key.clone(), kept));
             }
         }
-        let command = catalog::command(joint.request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         let args = joint.request.args();
         let job = Job {
             command: joint.request.command,
             args,
-            key: scratch.key(args.get(1)),
+            key: first_key_hashed(joint.request.command, args, &scratch),
             db: joint.request.db,
             proto: joint.request.proto,
             now,
@@ -353,7 +350,7 @@ impl<K: Kernel> Core<K> {
         if joint.parts.iter().any(|part| part.settles) {
             return;
         }
-        let command = catalog::command(joint.request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         let reply = joint.join(command);
         self.finish(number, reply);
     }
@@ -373,9 +370,9 @@ impl Joint {
     /// The command again, with one part's keys only.
     fn part_request(&self, index: usize) -> Request {
         let Request { command, db, proto, .. } = self.request;
-        let spec = catalog::command(command);
+        let spec = COMMANDS_BY_NUMBER[usize::from(command)];
         let args = self.request.args();
-        let keys: Vec<usize> = catalog::keys_of(spec, args).collect();
+        let keys: Vec<usize> = keys_of(spec, args).collect();
         let step = if keys.len() > 1 { keys[1] - keys[0] } else { args.len() - keys[0] };
         let words = self.parts[index].positions.iter().flat_map(|position| {
             let at = keys[*position];
@@ -421,20 +418,26 @@ impl Joint {
 }
 
 /// A command's keys with the database each is in. `COPY … DB n` is the one command that reaches into another.
-fn keys_with_db(command: &Command, request: &Request) -> Vec<(Db, Vec<u8>)> {
+fn keys_with_db(command: &Command, request: &Request, db_count: u16) -> Vec<(Db, Vec<u8>)> {
     let args = request.args();
-    let mut keys: Vec<(Db, Vec<u8>)> = catalog::keys_of(command, args).map(|index| (request.db, args.get(index).to_vec())).collect();
+    let mut keys: Vec<(Db, Vec<u8>)> = keys_of(command, args).map(|index| (request.db, args.get(index).to_vec())).collect();
     if command.name == "copy" {
         let words: Vec<&[u8]> = args.iter_from(3).collect();
         for pair in words.windows(2) {
             if pair[0].eq_ignore_ascii_case(b"db")
-                && let Some(db) = std::str::from_utf8(pair[1]).ok().and_then(|text| text.parse().ok())
+                && let Some(db) =
+                    shards::number::parse_u64(pair[1]).and_then(|number| u16::try_from(number).ok()).filter(|number| *number < db_count)
             {
                 keys[1].0 = Db(db);
             }
         }
     }
     keys
+}
+
+fn first_key_hashed<'a>(command: u16, args: Args<'a>, shard: &Shard) -> Key<'a> {
+    let index = keys_of(COMMANDS_BY_NUMBER[usize::from(command)], args).next();
+    shard.key(index.map_or(b"", |index| args.get(index)))
 }
 
 fn integer_of(reply: &[u8]) -> i64 {

@@ -4,7 +4,6 @@
 //! core runs on io_uring, on epoll and in the simulator; and to other cores through [`peers::Peers`] only.
 
 pub mod banner;
-pub(crate) mod catalog;
 pub mod connection;
 pub mod core;
 mod dispatch;

@@ -1,6 +1,6 @@
 //! What a core counts. Written by that core only, read by asking it; nothing here is shared.
 
-use crate::catalog;
+use shards::command::COMMAND_COUNT;
 
 /// Buckets of a latency histogram: bucket `n` counts durations below `2^n` ns (and at least half of that).
 pub const LATENCY_BUCKETS: usize = 48;
@@ -143,7 +143,7 @@ const ERROR_NAMES_MAX: usize = 64;
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
-            commands: vec![CommandCount::default(); catalog::COUNT],
+            commands: vec![CommandCount::default(); COMMAND_COUNT],
             commands_total: 0,
             hops: 0,
             joints: 0,

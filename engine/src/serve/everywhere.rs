@@ -4,13 +4,14 @@ use crate::core::Core;
 use crate::hold::Request;
 use crate::survey::{Finding, Question};
 use netio::{ConnId, Kernel};
+use shards::command::COMMANDS_BY_NUMBER;
 use shards::wire::Reply;
 
 impl<K: Kernel> Core<K> {
     /// Asks every core to run a request, and joins their replies.
     pub(crate) fn ask_everywhere(&mut self, id: ConnId, request: Request) {
         let now = self.now_ms();
-        let command = crate::catalog::command(request.command);
+        let command = COMMANDS_BY_NUMBER[usize::from(request.command)];
         let join = command.name;
         let question = Question::Run(request, now);
         self.survey(

@@ -6,7 +6,6 @@ mod connection;
 mod everywhere;
 mod server;
 
-use crate::catalog;
 use crate::connection::Stalls;
 use crate::core::Core;
 use crate::hold::Request;
@@ -14,6 +13,7 @@ use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
 use crate::survey::{Finding, Question};
 use netio::{ConnId, Kernel};
+use shards::command::COMMANDS_BY_NUMBER;
 use shards::wire::Reply;
 
 /// Answers one command of one connection.
@@ -33,7 +33,7 @@ pub(crate) type Then<K> = Box<dyn FnOnce(&mut Core<K>, ConnId, Vec<Finding>, &mu
 
 /// The handlers by command number.
 pub(crate) fn table<K: Kernel>() -> Vec<Option<Serve<K>>> {
-    (0..shards::command::COMMANDS.len() as u16).map(|number| serve_of(&catalog::full_name(number))).collect()
+    COMMANDS_BY_NUMBER.iter().map(|command| serve_of(command.full_name)).collect()
 }
 
 /// The handler of a command the engine answers, by full name.
@@ -47,7 +47,10 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
 impl<K: Kernel> Core<K> {
     /// Answers a command of the engine.
     pub(crate) fn serve(&mut self, id: ConnId, request: Request, reply: &mut Vec<u8>) {
-        let serve = self.serves[usize::from(request.command)].expect("a command of the engine has a handler");
+        let Some(serve) = self.serves[usize::from(request.command)] else {
+            Reply::new(reply, request.proto).error("ERR not yet");
+            return;
+        };
         let started_ns = self.kernel.stamp_ns();
         serve(self, id, &request, reply);
         let ns = self.kernel.stamp_ns().saturating_sub(started_ns);
