@@ -13,5 +13,5 @@ pub mod slot;
 pub mod wire;
 
 pub use key::{Db, Key, KeySeed, PartitionId};
-pub use shard::{Deadline, Found, Kind, Shard, ShardConfig};
+pub use shard::{Deadline, Found, Inspected, Kind, Shard, ShardConfig, Usage};
 pub use slot::Slot;

@@ -52,6 +52,24 @@ pub struct Found<'a> {
     pub deadline: Option<Deadline>,
 }
 
+/// What eviction remembers of a record's use. Which of the two depends on the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Time since it was last used. For every policy that does not count.
+    IdleMs(u64),
+    /// Redis' logarithmic counter of uses. For the LFU policies.
+    Frequency(u8),
+}
+
+/// A live record seen from outside, for `OBJECT`, `MEMORY USAGE` and `DEBUG OBJECT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// All memory that goes when the record goes, its share of the table included.
+    pub memory_bytes: usize,
+    /// What eviction remembers.
+    pub usage: Usage,
+}
+
 /// A position of `SCAN`, in hash order and so independent of how the table grows. Zero starts and zero ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub u64);
@@ -79,6 +97,7 @@ pub struct Shard {
 struct Entry {
     value: Vec<u8>,
     deadline: Option<Deadline>,
+    used_ms: u64,
 }
 
 impl Shard {
@@ -101,6 +120,7 @@ impl Shard {
         } else {
             self.counts.misses += 1
         }
+        self.touch(db, key, now);
         self.peek(db, key, now)
     }
 
@@ -120,7 +140,7 @@ impl Shard {
             Expiry::Keep => self.peek(db, key, now).and_then(|found| found.deadline),
             Expiry::At(deadline) => Some(deadline),
         };
-        self.dbs[usize::from(db.0)].insert(key.bytes.to_vec(), Entry { value: value.to_vec(), deadline });
+        self.dbs[usize::from(db.0)].insert(key.bytes.to_vec(), Entry { value: value.to_vec(), deadline, used_ms: now });
     }
 
     /// Makes the value exactly `value_bytes` long and lends it for writing; what is new is zero. Creates a string if the
@@ -154,7 +174,25 @@ impl Shard {
 
     /// Marks a record as used, for `TOUCH`. Whether it was there.
     pub fn touch(&mut self, db: Db, key: &Key<'_>, now: u64) -> bool {
-        self.peek(db, key, now).is_some()
+        self.set_usage(db, key, Usage::IdleMs(0), now)
+    }
+
+    /// Looks at a record from outside, without a trace. `None` if absent.
+    pub fn inspect(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Inspected> {
+        self.peek(db, key, now)?;
+        let entry = &self.dbs[usize::from(db.0)][key.bytes];
+        let memory_bytes = size_of::<Entry>() + key.bytes.len() + entry.value.len();
+        Some(Inspected { memory_bytes, usage: Usage::IdleMs(now.saturating_sub(entry.used_ms)) })
+    }
+
+    /// Makes eviction remember this of a live record, for `RESTORE`; nothing happens if the policy remembers the other
+    /// thing. Whether the key was there.
+    pub fn set_usage(&mut self, db: Db, key: &Key<'_>, usage: Usage, now: u64) -> bool {
+        let live = self.peek(db, key, now).is_some();
+        if let (true, Usage::IdleMs(idle_ms)) = (live, usage) {
+            self.dbs[usize::from(db.0)].get_mut(key.bytes).expect("just seen").used_ms = now.saturating_sub(idle_ms);
+        }
+        live
     }
 
     /// Visits records in hash order from `cursor`, at least `count` of them if there are so many, each live one that was

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod expire;
 pub mod keys;
 pub mod lcs;
+pub mod object;
 pub mod spec;
 pub mod strings;
 pub mod table;
