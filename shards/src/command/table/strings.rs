@@ -2,7 +2,7 @@
 
 use crate::command::spec::Handler::Shard;
 use crate::command::spec::{Category, Command, Flags, KeyAccess, Spread};
-use crate::command::{counters, strings};
+use crate::command::{counters, lcs, strings};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
@@ -87,6 +87,16 @@ pub(super) const COMMANDS: &[Command] = &[
         .categories(&[Category::String])
         .key(1, &[KeyAccess::RW, KeyAccess::Access, KeyAccess::Update])
         .says("key increment:double", "Adds a fraction to a number; a missing key counts as 0."),
+    Command::new("lcs", -3, Shard(lcs::lcs))
+        .about("string", "7.0.0", "O(n*m) in the lengths of both strings")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::String])
+        .keys(1, 1, 1, &[KeyAccess::RO, KeyAccess::Access])
+        .spread(Spread::Borrow)
+        .says(
+            "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+            "Finds the longest sequence of bytes that both strings hold in the same order.",
+        ),
     Command::new("mget", -2, Shard(strings::mget))
         .about("string", "1.0.0", "O(n) in the keys")
         .flags(&[Flags::READONLY, Flags::FAST])
