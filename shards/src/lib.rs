@@ -5,6 +5,7 @@
 //! live server all run the same function.
 
 pub mod command;
+pub mod glob;
 pub mod key;
 pub mod long_double;
 pub mod number;
