@@ -12,6 +12,7 @@ pub mod expire;
 pub mod keys;
 pub mod lcs;
 pub mod object;
+pub mod scan;
 pub mod spec;
 pub mod strings;
 pub mod table;

@@ -59,25 +59,6 @@ pub fn freq(shard: &mut Shard, call: &mut Call<'_, '_>) {
     }
 }
 
-/// `OBJECT HELP`
-pub fn help(_: &mut Shard, call: &mut Call<'_, '_>) {
-    const LINES: [&str; 11] = [
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    How the value is kept, in Redis' words.",
-        "FREQ <key>",
-        "    How often the key is used, on a logarithmic scale. For the LFU policies.",
-        "IDLETIME <key>",
-        "    Seconds since the key was last used. For all other policies.",
-        "REFCOUNT <key>",
-        "    How many keys share the value: always one.",
-        "HELP",
-        "    This text.",
-    ];
-    call.reply.array(LINES.len());
-    LINES.iter().for_each(|line| call.reply.status(line));
-}
-
 /// The record under the key at argument 2; answers null and gives `None` if it is absent.
 fn inspect(shard: &Shard, call: &mut Call<'_, '_>) -> Option<Inspected> {
     let inspected = shard.inspect(call.db, &call.key_at(shard, 2), call.now);

@@ -32,14 +32,14 @@ const TOP_COUNT: usize = {
 pub const COMMAND_COUNT: usize = {
     let (mut count, mut index) = (0, 0);
     while index < TOP_COUNT {
-        count += 1 + ORDERED[index].subcommands.len();
+        count += 1 + COMMANDS_ORDERED[index].subcommands.len();
         index += 1;
     }
     count
 };
 const _: () = assert!(COMMAND_COUNT < u16::MAX as usize);
 
-const ORDERED: [Command; TOP_COUNT] = {
+static COMMANDS_ORDERED: [Command; TOP_COUNT] = {
     let mut all = [Command::new("", 0, Handler::Container); TOP_COUNT];
     let (mut count, mut group) = (0, 0);
     while group < GROUPS.len() {
@@ -61,8 +61,6 @@ const ORDERED: [Command; TOP_COUNT] = {
     all
 };
 
-static COMMANDS_ORDERED: [Command; TOP_COUNT] = ORDERED;
-
 /// Every command, in alphabetical order. Its position here is its number; subcommands are numbered after all commands.
 pub static COMMANDS: &[Command] = &COMMANDS_ORDERED;
 
@@ -72,7 +70,7 @@ pub static COMMANDS_BY_NUMBER: [&Command; COMMAND_COUNT] = {
     let (mut number, mut index) = (TOP_COUNT, 0);
     while index < TOP_COUNT {
         all[index] = &COMMANDS_ORDERED[index];
-        let subcommands = ORDERED[index].subcommands;
+        let subcommands = COMMANDS_ORDERED[index].subcommands;
         let mut sub = 0;
         while sub < subcommands.len() {
             all[number] = &subcommands[sub];
@@ -90,7 +88,7 @@ static FIRST_SUBCOMMAND: [u16; TOP_COUNT] = {
     let (mut number, mut index) = (TOP_COUNT, 0);
     while index < TOP_COUNT {
         all[index] = number as u16;
-        number += ORDERED[index].subcommands.len();
+        number += COMMANDS_ORDERED[index].subcommands.len();
         index += 1;
     }
     all
@@ -330,7 +328,7 @@ static FOLDED: [Folded; TOP_COUNT] = {
     let mut all = [Folded { head: 0, tail: 0, len: 0 }; TOP_COUNT];
     let mut index = 0;
     while index < TOP_COUNT {
-        if let Some(folded) = Folded::new(ORDERED[index].name.as_bytes()) {
+        if let Some(folded) = Folded::new(COMMANDS_ORDERED[index].name.as_bytes()) {
             all[index] = folded;
         }
         index += 1;
@@ -345,7 +343,7 @@ static PLACES: [u16; 2048] = {
     let mut places = [EMPTY; 2048];
     let mut index = 0;
     while index < TOP_COUNT {
-        if let Some(folded) = Folded::new(ORDERED[index].name.as_bytes()) {
+        if let Some(folded) = Folded::new(COMMANDS_ORDERED[index].name.as_bytes()) {
             let mut place = folded.place() % places.len();
             while places[place] != EMPTY {
                 place = (place + 1) % places.len();

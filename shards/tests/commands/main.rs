@@ -4,8 +4,7 @@
 //! inputs at once.
 
 mod bits; // bit commands and ranges against one bit at a time
-mod script;
-mod temporary; // the scripts, and the one function that plays them
+mod script; // the scripts, and the one function that plays them
 
 #[test]
 fn strings() {
@@ -45,6 +44,16 @@ fn bit_fields() {
 #[test]
 fn what_others_added() {
     script::check(include_str!("scripts/compare.script"));
+}
+
+#[test]
+fn scanning() {
+    script::check(include_str!("scripts/scan.script"));
+}
+
+#[test]
+fn looking_from_outside() {
+    script::check(include_str!("scripts/object.script"));
 }
 
 #[test]

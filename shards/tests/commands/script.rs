@@ -4,7 +4,7 @@
 //! its bytes, line ends written as `|` except for the last. `@ +MS` moves the clock, `@ resp3` changes the dialect,
 //! `# ` begins a comment.
 
-use shards::command::Call;
+use shards::command::{COMMANDS_BY_NUMBER, Call, Handler, Resolved, keys_of, resolve};
 use shards::wire::{Args, Proto, Reply, Span};
 use shards::{Db, KeySeed, Shard, ShardConfig};
 
@@ -77,20 +77,19 @@ impl Session {
             reply.ok();
             return out;
         }
-        let (name, arity, handler) = super::temporary::find(args.get(0));
-        if !arity_fits(arity, args.len()) {
-            reply.error(&format!("ERR wrong number of arguments for '{name}' command"));
-            return out;
-        }
-        let first_key = if args.len() > 1 { args.get(1) } else { b"" };
+        let command = match resolve(args) {
+            Resolved::Command(number) => COMMANDS_BY_NUMBER[usize::from(number)],
+            refused => {
+                refused.refuse(args, &mut reply);
+                return out;
+            }
+        };
+        let Handler::Shard(handler) = command.handler else { panic!("{} does not run on a shard", command.full_name) };
+        let first_key = keys_of(command, args).next().map_or(b"".as_slice(), |index| args.get(index));
         let key = self.shard.key(first_key);
         handler(&mut self.shard, &mut Call { args, key, db: self.db, now: self.now, reply });
         out
     }
-}
-
-fn arity_fits(arity: i16, args: usize) -> bool {
-    if arity < 0 { args >= usize::from(arity.unsigned_abs()) } else { args == usize::from(arity.unsigned_abs()) }
 }
 
 /// The words of a line; `"..."` may hold blanks and escapes.

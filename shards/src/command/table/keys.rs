@@ -2,7 +2,7 @@
 
 use crate::command::spec::Handler::{Container, Engine, Shard};
 use crate::command::spec::{Category, Command, Flags, KeyAccess, Spread};
-use crate::command::{expire, keys};
+use crate::command::{expire, keys, object, scan};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
@@ -48,6 +48,13 @@ pub(super) const COMMANDS: &[Command] = &[
         .categories(&[Category::Keyspace])
         .key(1, &[KeyAccess::RO, KeyAccess::Access])
         .says("key", "Tells the second of Unix time until which a key lives."),
+    Command::new("keys", 2, Shard(scan::keys))
+        .about("generic", "1.0.0", "O(n) in all keys of the database")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace, Category::Dangerous])
+        .spread(Spread::Everywhere)
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .says("pattern", "Lists every key that matches a pattern, at once."),
     Command::new("move", 3, Shard(keys::r#move))
         .about("generic", "1.0.0", "O(n) in the size of the value")
         .flags(&[Flags::WRITE, Flags::FAST])
@@ -112,6 +119,13 @@ pub(super) const COMMANDS: &[Command] = &[
         .key(2, &[KeyAccess::OW, KeyAccess::Insert])
         .spread(Spread::Borrow)
         .says("key newkey:key", "Gives a key another name if that name is free."),
+    Command::new("scan", -2, Shard(scan::scan))
+        .about("generic", "2.8.0", "O(1) a step, O(n) for a whole scan")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .spread(Spread::Everywhere)
+        .tips(&["nondeterministic_output", "request_policy:special"])
+        .says("cursor [MATCH pattern] [COUNT count] [TYPE type]", "Walks through all keys, some at a time."),
     Command::new("touch", -2, Shard(keys::touch))
         .about("generic", "3.2.1", "O(n) in the keys")
         .flags(&[Flags::READONLY, Flags::FAST])
@@ -155,8 +169,38 @@ pub(super) const COMMANDS: &[Command] = &[
         .says("numlocal numreplicas timeout", "Waits until everything this client wrote is safe on disk, here and on so many replicas."),
 ];
 
-const OBJECT: &[Command] = &[Command::new("object|help", 2, Engine)
-    .about("generic", "6.2.0", "O(1)")
-    .flags(&[Flags::LOADING, Flags::STALE])
-    .categories(&[Category::Keyspace])
-    .says("", "Lists these subcommands.")];
+const OBJECT: &[Command] = &[
+    Command::new("object|encoding", 3, Shard(object::encoding))
+        .about("generic", "2.2.3", "O(1)")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .key(2, &[KeyAccess::RO])
+        .tips(&["nondeterministic_output"])
+        .says("key", "Tells how Redis would keep such a value."),
+    Command::new("object|freq", 3, Shard(object::freq))
+        .about("generic", "4.0.0", "O(1)")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .key(2, &[KeyAccess::RO])
+        .tips(&["nondeterministic_output"])
+        .says("key", "Tells how often a key is used, on a logarithmic scale."),
+    Command::new("object|help", 2, Engine)
+        .about("generic", "6.2.0", "O(1)")
+        .flags(&[Flags::LOADING, Flags::STALE])
+        .categories(&[Category::Keyspace])
+        .says("", "Lists these subcommands."),
+    Command::new("object|idletime", 3, Shard(object::idletime))
+        .about("generic", "2.2.3", "O(1)")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .key(2, &[KeyAccess::RO])
+        .tips(&["nondeterministic_output"])
+        .says("key", "Tells how many seconds ago a key was last used."),
+    Command::new("object|refcount", 3, Shard(object::refcount))
+        .about("generic", "2.2.3", "O(1)")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .key(2, &[KeyAccess::RO])
+        .tips(&["nondeterministic_output"])
+        .says("key", "Tells how many keys share a value: always one."),
+];

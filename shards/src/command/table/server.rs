@@ -1,8 +1,8 @@
 //! The table: commands on the server.
 
-use crate::command::keys;
 use crate::command::spec::Handler::{Container, Engine, Shard};
-use crate::command::spec::{Category, Command, Flags, Spread};
+use crate::command::spec::{Category, Command, Flags, KeyAccess, Spread};
+use crate::command::{keys, object};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
@@ -215,6 +215,11 @@ const MEMORY: &[Command] = &[
         .about("server", "4.0.0", "O(1)")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .says("", "Tells how much memory each part of the server uses."),
+    Command::new("memory|usage", -3, Shard(object::memory_usage))
+        .about("server", "4.0.0", "O(1)")
+        .flags(&[Flags::READONLY])
+        .key(2, &[KeyAccess::RO])
+        .says("key [SAMPLES count]", "Tells how many bytes a key takes, everything counted."),
 ];
 
 const MODULE: &[Command] = &[
