@@ -9,6 +9,7 @@ pub mod glob;
 pub mod key;
 pub mod long_double;
 pub mod number;
+pub mod rdb;
 pub mod shard;
 pub mod slot;
 pub mod wire;
