@@ -1,0 +1,4 @@
+//! The replication crate from outside.
+
+/// The thread behind the boundary.
+mod carrier;
