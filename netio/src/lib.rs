@@ -16,7 +16,6 @@ pub mod placement;
 mod pool;
 pub mod signals;
 mod slab;
-mod stamp;
 pub mod uring;
 
 pub use choice::Refused;

@@ -85,7 +85,7 @@ impl LongDouble {
 /// Digits with an optional point and an optional power of ten.
 fn parse_decimal(text: &[u8]) -> Option<LongDouble> {
     let (digits, exponent) = split_number(text, u8::is_ascii_digit, b'e')?;
-    let magnitude = digits.significant.len() as i64 + exponent.saturating_sub(digits.after_point);
+    let magnitude = digits.significant.len() as i64 + exponent - digits.after_point;
     if digits.significant.is_empty() {
         return Some(LongDouble::ZERO);
     }
@@ -110,7 +110,7 @@ fn parse_hexadecimal(text: &[u8]) -> Option<LongDouble> {
     let (kept, dropped) = digits.significant.split_at(digits.significant.len().min(DIGITS_MAX));
     let value = kept.iter().fold(0u128, |value, digit| value << 4 | u128::from(char::from(*digit).to_digit(16).unwrap_or(0)));
     let rest = dropped.iter().any(|digit| *digit != b'0');
-    let power = exponent.saturating_add(4 * (dropped.len() as i64 - digits.after_point)).clamp(-1_000_000, 1_000_000);
+    let power = (exponent + 4 * (dropped.len() as i64 - digits.after_point)).clamp(-1_000_000, 1_000_000);
     let value = rounded(value, rest, power as i32);
     (value.mantissa != 0 || !value.is_finite()).then_some(value)
 }
@@ -149,7 +149,8 @@ fn split_number(text: &[u8], is_digit: fn(&u8) -> bool, mark: u8) -> Option<(Dig
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
                 return None;
             }
-            let value = digits.iter().fold(0i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+            // Far beyond every finite number, and far from overflow when the digits' places are added.
+            let value = digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1_000_000_000));
             if negative { -value } else { value }
         }
     };
@@ -355,8 +356,31 @@ mod tests {
     fn what_is_no_number_is_refused() {
         let long = "1".repeat(TEXT_BYTES_MAX + 1);
         for text in [
-            "", " 1", "1 ", "-", "+", ".", "e5", "1e", "1e+", "0x", "0xg", "0x.p1", "1.2.3", "nan", "-nan", "1_0", "infinit", "--1",
-            "1e5000", "1e-5000", &long,
+            "",
+            " 1",
+            "1 ",
+            "-",
+            "+",
+            ".",
+            "e5",
+            "1e",
+            "1e+",
+            "0x",
+            "0xg",
+            "0x.p1",
+            "1.2.3",
+            "nan",
+            "-nan",
+            "1_0",
+            "infinit",
+            "--1",
+            "1e5000",
+            "1e-5000",
+            "3.5e9223372036854775807",
+            "3.5e-9223372036854775808",
+            "0x1p9223372036854775807",
+            "0x1p-99999999999999999999",
+            &long,
         ] {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text:?}");
         }

@@ -47,6 +47,9 @@ const VERSION_VALKEY: u16 = 80;
 /// A version and a checksum.
 const FOOTER_BYTES: usize = 2 + 8;
 
+/// What surrounds every encoded value in a payload: the type before it, the footer behind it.
+pub const FRAME_BYTES: usize = 1 + FOOTER_BYTES;
+
 const TYPE_STRING: u8 = 0;
 
 // The first two bits of a length, and what the other six mean.

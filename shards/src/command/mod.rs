@@ -8,6 +8,7 @@
 
 pub mod bits;
 pub mod counters;
+pub mod dump;
 pub mod expire;
 pub mod keys;
 pub mod lcs;

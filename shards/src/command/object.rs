@@ -5,6 +5,7 @@
 use super::{Call, texts};
 use crate::key::Key;
 use crate::number;
+use crate::rdb;
 use crate::shard::{Found, Inspected, Kind, Shard, Usage};
 
 /// Longest string that Redis keeps in one piece with its header.
@@ -98,7 +99,11 @@ pub fn debug_object(shard: &mut Shard, call: &mut Call<'_, '_>) {
 fn debug_line(shard: &Shard, call: &Call<'_, '_>, key: &Key<'_>) -> Option<String> {
     let inspected = shard.inspect(call.db, key, call.now)?;
     let found = shard.peek(call.db, key, call.now)?;
-    let (encoding, serialized_bytes) = (encoding_of(&found), found.value.len() + 1);
+    let mut payload = Vec::new();
+    match found.kind {
+        Kind::String => rdb::encode_string(found.value, &mut payload),
+    }
+    let (encoding, serialized_bytes) = (encoding_of(&found), payload.len() - rdb::FRAME_BYTES);
     let (idle_seconds, used_seconds) = match inspected.usage {
         Usage::IdleMs(idle_ms) => (idle_ms / 1000, call.now.saturating_sub(idle_ms) / 1000),
         Usage::Frequency(_) => (0, call.now / 1000),

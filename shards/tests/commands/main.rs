@@ -57,6 +57,11 @@ fn looking_from_outside() {
 }
 
 #[test]
+fn dump_and_restore() {
+    script::check(include_str!("scripts/dump.script"));
+}
+
+#[test]
 fn lcs() {
     script::check(include_str!("scripts/lcs.script"));
 }

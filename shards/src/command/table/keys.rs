@@ -2,7 +2,7 @@
 
 use crate::command::spec::Handler::{Container, Engine, Shard};
 use crate::command::spec::{Category, Command, Flags, KeyAccess, Spread};
-use crate::command::{expire, keys, object, scan};
+use crate::command::{dump, expire, keys, object, scan};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
@@ -22,6 +22,13 @@ pub(super) const COMMANDS: &[Command] = &[
         .spread(Spread::Sum)
         .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
         .says("key...", "Removes keys."),
+    Command::new("dump", 2, Shard(dump::dump))
+        .about("generic", "2.6.0", "O(n) in the size of the value")
+        .flags(&[Flags::READONLY])
+        .categories(&[Category::Keyspace])
+        .key(1, &[KeyAccess::RO, KeyAccess::Access])
+        .tips(&["nondeterministic_output"])
+        .says("key", "Answers a value as bytes that RESTORE takes, here and on Redis."),
     Command::new("exists", -2, Shard(keys::exists))
         .about("generic", "1.0.0", "O(n) in the keys")
         .flags(&[Flags::READONLY, Flags::FAST])
@@ -119,6 +126,15 @@ pub(super) const COMMANDS: &[Command] = &[
         .key(2, &[KeyAccess::OW, KeyAccess::Insert])
         .spread(Spread::Borrow)
         .says("key newkey:key", "Gives a key another name if that name is free."),
+    Command::new("restore", -4, Shard(dump::restore))
+        .about("generic", "2.6.0", "O(n) in the size of the value")
+        .flags(&[Flags::WRITE, Flags::DENYOOM])
+        .categories(&[Category::Keyspace, Category::Dangerous])
+        .key(1, &[KeyAccess::OW, KeyAccess::Update])
+        .says(
+            "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+            "Makes a key from what DUMP answered, here or on Redis.",
+        ),
     Command::new("scan", -2, Shard(scan::scan))
         .about("generic", "2.8.0", "O(1) a step, O(n) for a whole scan")
         .flags(&[Flags::READONLY])
