@@ -119,7 +119,10 @@ modes! {
 }
 
 impl Modes {
-    /// Whether `mode` is on.
+    /// Modes that every single request must look at; a connection in one of them takes the general way.
+    pub const PER_REQUEST: Modes = Modes(Self::REPLY_OFF.0 | Self::REPLY_SKIP_NEXT.0 | Self::REPLY_SKIP.0 | Self::ASKING.0);
+
+    /// Whether `mode` is on; for several, whether any is.
     pub fn has(self, mode: Modes) -> bool {
         self.0 & mode.0 != 0
     }
@@ -169,6 +172,9 @@ pub enum Pending {
     /// Owed, but the client asked not to be told.
     OwedSilently,
 }
+
+/// Output of one connection in one turn before it is sent. More in one burst overruns socket buffers and costs latency.
+pub const OUTPUT_BURST_BYTES: usize = 256 * 1024;
 
 /// Replies other cores may owe one client at the start, and at most. The start is what a client may make others hold in
 /// memory before anything is known of the size of its replies.
@@ -224,7 +230,7 @@ impl Connection {
 
     /// Whether another reply may be owed to it by other cores.
     pub fn window_is_open(&self) -> bool {
-        self.pending.len() < usize::from(self.window)
+        self.pending.len() < usize::from(self.window) && self.pending_bytes < OUTPUT_BURST_BYTES
     }
 
     /// Learns from the size of a reply how many may be under way. Small replies let the window grow, as TCP's slow start

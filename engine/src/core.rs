@@ -189,6 +189,7 @@ impl<K: Kernel> Core<K> {
         self.peers.awake();
         self.now = self.kernel.now();
         let worked = !events.is_empty();
+        let started_ns = self.kernel.stamp_ns();
 
         self.take_events(&mut events); // completions -> runs of received bytes
         self.events = events;
@@ -201,7 +202,7 @@ impl<K: Kernel> Core<K> {
         self.peers.publish(&mut self.kernel); // a turn's messages -> one publish, one wake per core
         self.tick(); //                   what is due
         if worked {
-            self.count_turn();
+            self.count_turn(started_ns);
         }
         Ok(())
     }
@@ -349,7 +350,7 @@ impl<K: Kernel> Core<K> {
             if conn.stalls.any() {
                 continue;
             }
-            if conn.paused && conn.input.len() <= INPUT_BYTES_STALLED {
+            if conn.input.is_empty() && conn.paused {
                 conn.paused = false;
                 self.kernel.resume_receive(id);
             }
@@ -599,8 +600,8 @@ impl<K: Kernel> Core<K> {
         self.stop = Stop::Stopped;
     }
 
-    fn count_turn(&mut self) {
-        let ns = self.kernel.stamp_ns().saturating_sub(self.now.monotonic.0);
+    fn count_turn(&mut self, started_ns: u64) {
+        let ns = self.kernel.stamp_ns().saturating_sub(started_ns);
         let metrics = &mut self.executor.metrics;
         metrics.turns += 1;
         metrics.busy_ns += ns;

@@ -25,6 +25,7 @@ impl<K: Kernel> Core<K> {
             conn.last_command = Some(request.command);
         }
         self.executor.metrics.commands_total += 1;
+        let command = request.command;
         let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));
         let mut reply = Vec::new();
         self.refuse(id, route, &request, slot, authenticated, &mut Reply::new(&mut reply, request.proto));
@@ -52,6 +53,9 @@ impl<K: Kernel> Core<K> {
         }
         if skip_before {
             conn.modes.set(Modes::REPLY_SKIP, false);
+        }
+        if COMMANDS_BY_NUMBER[usize::from(command)].name != "asking" {
+            conn.modes.set(Modes::ASKING, false);
         }
         if conn.modes.has(Modes::REPLY_SKIP_NEXT) {
             conn.modes.set(Modes::REPLY_SKIP_NEXT, false);

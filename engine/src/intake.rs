@@ -3,7 +3,7 @@
 //! A turn's bytes are parsed first, all of them; each request's key is hashed and its bucket prefetched on the way. Then the
 //! records are prefetched, then everything runs. So the cache misses of a whole batch overlap instead of waiting in line.
 
-use crate::connection::{Connection, Modes, Stalls};
+use crate::connection::{Connection, Modes, OUTPUT_BURST_BYTES, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
@@ -21,9 +21,6 @@ use std::ops::Range;
 /// Requests parsed of one connection in one turn. The rest waits for the next turn, so that one pipeline does not starve
 /// the others.
 const REQUESTS_PER_RUN_MAX: usize = 1024;
-
-/// Output of one connection in one turn before it is sent. More in one burst overruns socket buffers and costs latency.
-const OUTPUT_BURST_BYTES: usize = 256 * 1024;
 
 /// What arrived in a turn.
 #[derive(Default)]
@@ -152,7 +149,9 @@ impl Batch {
             Source::Input(input) => input,
         };
         let mut at = 0;
-        while at < bytes.len() && self.requests.len() - run.requests.start < REQUESTS_PER_RUN_MAX {
+        // What an unknown client sends after AUTH must be judged after AUTH has run.
+        let requests_max = if conn.authenticated { REQUESTS_PER_RUN_MAX } else { 1 };
+        while at < bytes.len() && self.requests.len() - run.requests.start < requests_max {
             let spans_from = self.spans.len();
             let parsed = match &mut partial {
                 Some(begun) => {
@@ -217,11 +216,14 @@ impl Batch {
 
     fn run_one<K: Kernel>(&self, core: &mut Core<K>, mut run: Run) {
         let id = run.conn;
+        if core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty()) {
+            // Several buffers of one connection may arrive in one turn; this one waits behind what was not run of the first.
+            return self.keep_all(core, run);
+        }
         let mut output = std::mem::take(&mut core.output);
         let mut next = run.requests.start;
         let mut stamp_ns = core.kernel.stamp_ns();
-        // Several buffers of one connection may arrive in one turn; if the first could not be run to its end, this one waits behind.
-        let mut blocked = core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty());
+        let mut blocked = false;
         while !blocked {
             match self.run_own(core, &run, &mut next, &mut output, &mut stamp_ns) {
                 Pause::Done => break,
@@ -250,6 +252,24 @@ impl Batch {
         core.close_if_finished(id);
         output.clear();
         core.output = output;
+    }
+
+    /// Puts a run's bytes behind what its connection already has waiting.
+    fn keep_all<K: Kernel>(&self, core: &mut Core<K>, run: Run) {
+        let id = run.conn;
+        let Core { connections, kernel, ready, .. } = core;
+        if let Some(conn) = connections.get_mut(id.index as usize).and_then(|slot| slot.as_deref_mut()).filter(|conn| conn.id == id) {
+            match &run.source {
+                Source::Buffer(buffer) => conn.input.extend_from_slice(kernel.bytes(*buffer)),
+                Source::Input(input) => conn.input.extend_from_slice(input),
+            }
+            if !conn.stalls.any() {
+                ready.push(id);
+            }
+        }
+        if let Source::Buffer(buffer) = run.source {
+            kernel.release(buffer);
+        }
     }
 
     /// Keeps what was not run, and gives the buffer back.
@@ -281,8 +301,15 @@ impl Batch {
                     conn.input = rest;
                 }
             }
-            if !conn.input.is_empty() && !(all_ran && run.incomplete) && !conn.stalls.any() {
-                core.ready.push(id);
+            if !conn.stalls.any() {
+                let waits = conn.input.is_empty() || (all_ran && run.incomplete);
+                if !waits {
+                    core.ready.push(id);
+                } else if conn.paused {
+                    // Nothing more can be run without more bytes.
+                    conn.paused = false;
+                    kernel.resume_receive(id);
+                }
             }
         }
         if let Source::Buffer(buffer) = run.source {
@@ -300,22 +327,23 @@ impl Batch {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
             Source::Input(input) => input,
         };
-        let plain = conn.authenticated && !monitored && pause.is_none();
-        while *next < run.requests.end {
+        let plain = conn.authenticated && !monitored && pause.is_none() && !conn.modes.has(Modes::PER_REQUEST);
+        let first = *next;
+        let paused = loop {
+            if *next == run.requests.end {
+                break Pause::Done;
+            }
             let request = &self.requests[*next];
-            if !plain || !matches!(request.route, Route::Own | Route::Hop(_)) || conn.modes != Modes::default() {
+            if !plain || !matches!(request.route, Route::Own | Route::Hop(_)) {
                 // The slow way asks every question; most connections never see it.
                 match conn.gate(request.route, request.command, pause.as_ref(), monitored) {
-                    Gate::Engine => return Pause::Engine,
-                    Gate::Stall(reason) => return Pause::Stall(reason),
+                    Gate::Engine => break Pause::Engine,
+                    Gate::Stall(reason) => break Pause::Stall(reason),
                     Gate::Open => {}
                 }
             }
             let spans = &self.spans[request.spans.clone()];
             let args = Args::new(&bytes[request.start..request.end], spans);
-            conn.totals.commands += 1;
-            executor.metrics.commands_total += 1;
-            conn.last_command = Some(request.command);
             match request.route {
                 Route::Own => {
                     let key = first_key(request.command, args, request.hash, request.slot);
@@ -341,19 +369,15 @@ impl Batch {
                     if executor.slowlog.noted() != noted {
                         note_client(executor, kernel, conn);
                     }
-                    if conn.modes.has(Modes::REPLY_OFF) || conn.modes.has(Modes::REPLY_SKIP) {
-                        output.truncate(from);
-                    } else if !conn.pending.is_empty() {
+                    if !conn.pending.is_empty() {
                         conn.queue_ready(&output[from..]);
                         output.truncate(from);
                     }
                 }
                 Route::Hop(to) => {
                     if peers.is_congested(to) || !conn.window_is_open() {
-                        conn.totals.commands -= 1;
-                        executor.metrics.commands_total -= 1;
                         executor.metrics.lane_pushbacks += 1;
-                        return Pause::Stall(Stalls::LANE);
+                        break Pause::Stall(Stalls::LANE);
                     }
                     executor.metrics.hops += 1;
                     let ticket = Ticket { conn: conn.id, sequence: conn.reserve_reply() };
@@ -370,17 +394,21 @@ impl Batch {
                 }
                 _ => unreachable!("the gate sends everything else to the caller"),
             }
-            conn.modes.set(Modes::REPLY_SKIP, false);
-            conn.modes.set(Modes::ASKING, false);
             *next += 1;
-            if output.len() >= OUTPUT_BURST_BYTES || conn.pending_bytes >= OUTPUT_BURST_BYTES {
-                if conn.pending_bytes >= OUTPUT_BURST_BYTES {
-                    return Pause::Stall(Stalls::LANE);
-                }
-                return Pause::Output;
+            if conn.pending_bytes >= OUTPUT_BURST_BYTES {
+                break Pause::Stall(Stalls::LANE);
             }
+            if output.len() >= OUTPUT_BURST_BYTES {
+                break Pause::Output;
+            }
+        };
+        let ran = (*next - first) as u64;
+        if ran > 0 {
+            conn.totals.commands += ran;
+            conn.last_command = Some(self.requests[*next - 1].command);
+            executor.metrics.commands_total += ran;
         }
-        Pause::Done
+        paused
     }
 
     fn request<K: Kernel>(&self, core: &Core<K>, run: &Run, index: usize) -> Request {
@@ -511,7 +539,11 @@ impl Connection {
         {
             return Gate::Stall(Stalls::PAUSE);
         }
-        if monitored || !matches!(route, Route::Own | Route::Hop(_)) { Gate::Engine } else { Gate::Open }
+        if monitored || self.modes.has(Modes::PER_REQUEST) || !matches!(route, Route::Own | Route::Hop(_)) {
+            Gate::Engine
+        } else {
+            Gate::Open
+        }
     }
 }
 
