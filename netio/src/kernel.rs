@@ -203,7 +203,8 @@ pub trait Kernel {
     /// Time at this very moment, for measuring inside a turn. About 20 ns.
     fn precise_now(&self) -> Now;
 
-    /// The monotonic clock alone, for measuring single requests; the cheapest clock there is.
+    /// Nanoseconds since an origin of its own, for measuring single requests: only the difference between two stamps of
+    /// one kernel means anything. The cheapest clock there is.
     #[inline]
     fn stamp_ns(&self) -> u64 {
         self.precise_now().monotonic.0

@@ -16,6 +16,7 @@ pub mod placement;
 mod pool;
 pub mod signals;
 mod slab;
+mod stamp;
 pub mod uring;
 
 pub use choice::Refused;

@@ -148,6 +148,7 @@ const fn token_plain(op: u8, index: u32) -> u64 {
 impl Uring {
     /// Opens a ring for the calling thread.
     pub fn open(options: Options) -> Result<Uring, Refused> {
+        crate::stamp::calibrate();
         options.assert_possible();
         let refused = |step: &'static str| move |cause: io::Error| Refused::new(step, cause);
         let mut ring = Ring::set_up(options.without).map_err(refused("set up a ring"))?;
@@ -627,6 +628,11 @@ impl Kernel for Uring {
 
     fn now(&self) -> Now {
         self.now
+    }
+
+    #[inline]
+    fn stamp_ns(&self) -> u64 {
+        crate::stamp::stamp_ns(|| self.precise_now().monotonic.0)
     }
 
     fn precise_now(&self) -> Now {
