@@ -10,12 +10,14 @@ pub mod bits;
 pub mod counters;
 pub mod dump;
 pub mod expire;
+pub mod introspect;
 pub mod keys;
 pub mod lcs;
 pub mod object;
 pub mod scan;
 pub mod spec;
 pub mod strings;
+pub mod syntax;
 pub mod table;
 pub mod texts;
 

@@ -480,7 +480,7 @@ impl Flags {
     /// Touches keys that no argument names.
     pub const TOUCHES_ARBITRARY_KEYS: Flags = Flags(1 << 20);
 
-    /// What Redis calls them in `COMMAND INFO`, in its order there.
+    /// What Redis calls them in `COMMAND INFO`, in its order there. Two are not shown.
     pub const NAMES: &'static [(Flags, &'static str)] = &[
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
@@ -496,13 +496,11 @@ impl Flags {
         (Flags::ASKING, "asking"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
-        (Flags::MAY_REPLICATE, "may_replicate"),
         (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
         (Flags::ALLOW_BUSY, "allow_busy"),
-        (Flags::TOUCHES_ARBITRARY_KEYS, "touches_arbitrary_keys"),
     ];
 
     /// Whether all of `other` are set.

@@ -45,6 +45,12 @@ impl<'a> Args<'a> {
         &self.bytes[span.start as usize..][..span.len as usize]
     }
 
+    /// The same without the first `count`. At least one must remain.
+    pub fn skip(&self, count: usize) -> Args<'a> {
+        assert!(count < self.spans.len());
+        Args { bytes: self.bytes, spans: &self.spans[count..] }
+    }
+
     /// The arguments from `index` on.
     pub fn iter_from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;

@@ -137,10 +137,10 @@ pub(super) const COMMANDS: &[Command] = &[
         ),
     Command::new("scan", -2, Shard(scan::scan))
         .about("generic", "2.8.0", "O(1) a step, O(n) for a whole scan")
-        .flags(&[Flags::READONLY])
+        .flags(&[Flags::READONLY, Flags::TOUCHES_ARBITRARY_KEYS])
         .categories(&[Category::Keyspace])
         .spread(Spread::Everywhere)
-        .tips(&["nondeterministic_output", "request_policy:special"])
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
         .says("cursor [MATCH pattern] [COUNT count] [TYPE type]", "Walks through all keys, some at a time."),
     Command::new("touch", -2, Shard(keys::touch))
         .about("generic", "3.2.1", "O(n) in the keys")
