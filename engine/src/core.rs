@@ -65,6 +65,11 @@ pub struct Core<K: Kernel> {
     round_last: MonotonicNs,
     /// Where the sweep over connections goes on.
     sweep_at: usize,
+    /// Bytes of all connections as of the last whole sweep, and of the one under way.
+    pub(crate) connection_bytes: usize,
+    connection_bytes_swept: usize,
+    /// When there was last something to do; a core spins for `spin-us` after it.
+    worked_at: MonotonicNs,
     pub(crate) stop: Stop,
 
     events: Vec<Event>,
@@ -138,6 +143,9 @@ impl<K: Kernel> Core<K> {
             round_next: now.monotonic,
             round_last: now.monotonic,
             sweep_at: 0,
+            connection_bytes: 0,
+            connection_bytes_swept: 0,
+            worked_at: now.monotonic,
             stop: Stop::Running,
             events: Vec::new(),
             batch: Batch::default(),
@@ -202,6 +210,7 @@ impl<K: Kernel> Core<K> {
         self.peers.publish(&mut self.kernel); // a turn's messages -> one publish, one wake per core
         self.tick(); //                   what is due
         if worked {
+            self.worked_at = self.now.monotonic;
             self.count_turn(started_ns);
         }
         Ok(())
@@ -218,7 +227,9 @@ impl<K: Kernel> Core<K> {
             let ms = deadline.0.saturating_sub(self.now.wall.0);
             until_ns = until_ns.min(ms.saturating_mul(1_000_000).saturating_sub(u64::from(self.now.wall_us_part) * 1000));
         }
-        if until_ns == 0 || !self.peers.may_sleep() {
+        let spin_ns = u64::from(self.executor.settings.spin_us) * 1000;
+        let spins = spin_ns > 0 && self.now.monotonic.since(self.worked_at) < spin_ns;
+        if until_ns == 0 || spins || !self.peers.may_sleep() {
             return Wait::Poll;
         }
         Wait::AtMost(Duration::from_nanos(until_ns))
@@ -539,9 +550,13 @@ impl<K: Kernel> Core<K> {
         let from = if self.sweep_at >= self.connections.len() { 0 } else { self.sweep_at };
         let to = (from + step).min(self.connections.len());
         self.sweep_at = to;
+        if from == 0 {
+            self.connection_bytes = std::mem::take(&mut self.connection_bytes_swept);
+        }
         let mut idle = Vec::new();
         let mut stuck = Vec::new();
         for conn in self.connections[from..to].iter().flatten() {
+            self.connection_bytes_swept += conn.memory_bytes();
             if stuck_ns > 0 && conn.sending && now.since(conn.progress) > stuck_ns {
                 stuck.push(conn.id);
             } else if idle_ns > 0
