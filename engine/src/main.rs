@@ -31,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   corewheel server                         serve port 6379 on every core
   corewheel server --cores 0-3 --maxmemory 4gb --maxmemory-policy allkeys-lfu
   corewheel demo                           try it: a free port, sample data, a gentle load
+  corewheel bench --rate 50k --duration 10s    how fast is it, told truthfully
   corewheel completions bash > /etc/bash_completion.d/corewheel";
 
 #[derive(Subcommand)]
@@ -40,6 +41,8 @@ enum What {
     Server(Box<ServerOptions>),
     /// Try it: an in-memory server on a free port with sample data and a gentle load.
     Demo(demo::DemoOptions),
+    /// Measure a server: this one, Redis, Valkey or memcached.
+    Bench(Box<loadgen::Options>),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Err(unusable) => complain(EXIT_USAGE, &unusable),
         },
         What::Demo(options) => demo::run(options),
+        What::Bench(options) => loadgen::run(*options),
         What::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
             ExitCode::SUCCESS
