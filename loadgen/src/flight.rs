@@ -321,7 +321,18 @@ impl Flight {
                     }
                 });
             }
-            (Protocol::Memcached, Answer::Many(bytes)) => reply::memcached_values(bytes, |_, _| found += 1),
+            (Protocol::Memcached, Answer::Many(bytes)) => {
+                let (encoder, sizes, tally) = (&self.encoder, &self.sizes, &mut self.tally);
+                reply::memcached_values(bytes, |key, value| {
+                    found += 1;
+                    if pending.check {
+                        // Missing keys are left out of the reply, so each value is checked by the key it names.
+                        let right = encoder.key_name().read(key).is_some_and(|key| encoder.payload().matches(key, value, sizes));
+                        tally.verified += 1;
+                        tally.mismatched += u64::from(!right);
+                    }
+                });
+            }
             (Protocol::Memcached, Answer::Value(_)) => found = 1,
             _ => {}
         }

@@ -229,7 +229,7 @@ Examples:
   Two results side by side:
       corewheel bench compare before.json after.json
 
-Exit status: 0 well, 1 the run failed, 2 wrong options, 3 the --slo was not met, 4 payloads were not what was written.";
+Exit status: 0 well, 1 the run failed (or most of its operations did), 2 wrong options, 3 the --slo was not met, 4 payloads were not what was written.";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:

@@ -41,7 +41,8 @@ pub(crate) struct Outcome {
     pub(crate) late: Histogram<u64>,
     /// Of the thread that was busiest: CPU time without spinning, over wall time.
     pub(crate) busy_share: f64,
-    /// CPU time of all threads while measuring.
+    /// CPU time of all threads while measuring, without and with spinning.
+    pub(crate) busy: Duration,
     pub(crate) cpu: Duration,
     /// Share of the time in which something was due and no connection had room, of the worst thread.
     pub(crate) blocked_share: f64,
@@ -185,6 +186,7 @@ fn merge(pass: &PassPlan, harvests: Vec<Harvest>, intervals: Vec<(Duration, Dura
         tally: Tally::new(&[]),
         late: histogram(),
         busy_share: 0.0,
+        busy: Duration::ZERO,
         cpu: Duration::ZERO,
         blocked_share: 0.0,
         offered: 0,
@@ -197,6 +199,7 @@ fn merge(pass: &PassPlan, harvests: Vec<Harvest>, intervals: Vec<(Duration, Dura
         outcome.tally.add(&harvest.tally);
         outcome.late.add(&harvest.late).expect("same bounds");
         outcome.busy_share = outcome.busy_share.max(share(harvest.busy, harvest.wall));
+        outcome.busy += harvest.busy;
         outcome.cpu += harvest.cpu;
         outcome.blocked_share = outcome.blocked_share.max(share(harvest.blocked, harvest.wall).min(1.0));
         outcome.offered += harvest.offered;

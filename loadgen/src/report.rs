@@ -147,8 +147,10 @@ pub(crate) struct Generator {
     pub(crate) cpus: String,
     /// Busiest thread: CPU time without spinning on the clock, per wall time.
     pub(crate) busy_share: f64,
-    /// CPU time of all threads per completed operation, spinning included.
+    /// CPU time of all threads per completed operation, without spinning on the clock.
     pub(crate) cpu_us_per_op: f64,
+    /// The same, spinning included.
+    pub(crate) cpu_and_spin_us_per_op: f64,
     /// Sends later than intended although a connection was free: its own fault.
     pub(crate) late_us_p99: f64,
     pub(crate) late_us_max: f64,
@@ -168,6 +170,8 @@ pub(crate) struct Environment {
 const BUSY_SHARE_MAX: f64 = 0.9;
 /// Blocked for longer than this, the target or the number of connections decided the result.
 const BLOCKED_SHARE_MAX: f64 = 0.02;
+/// More failures than this deserve a note.
+const FAILED_SHARE_MAX: f64 = 0.001;
 /// Lateness below this is not worth a word, whatever the latencies are.
 const LATE_US_MIN: f64 = 100.0;
 
@@ -261,7 +265,8 @@ impl Generator {
             io: outcome.io.to_string(),
             cpus: cpu_list_text(&cpus),
             busy_share: outcome.busy_share,
-            cpu_us_per_op: outcome.cpu.as_secs_f64() * 1e6 / (total.ops.max(1) as f64),
+            cpu_us_per_op: outcome.busy.as_secs_f64() * 1e6 / (total.ops.max(1) as f64),
+            cpu_and_spin_us_per_op: outcome.cpu.as_secs_f64() * 1e6 / (total.ops.max(1) as f64),
             late_us_p99,
             late_us_max: quantile_us(&outcome.late, 1.0),
             blocked_share: outcome.blocked_share,
@@ -326,11 +331,20 @@ fn notes(pass: &PassPlan, outcome: &Outcome, report: &Report) -> Vec<String> {
             crate::quantity::micros_text(generator.late_us_p99)
         ));
     }
-    if pass.pace != Pace::Closed && generator.blocked_share > BLOCKED_SHARE_MAX {
+    if pass.pace != Pace::Closed && !generator.bottleneck && generator.blocked_share > BLOCKED_SHARE_MAX {
         notes.push(format!(
             "{} of the time something was due and all connections were waiting for the target: it stalled, or it is slower than the rate, or there are too few --connections",
             percent(generator.blocked_share)
         ));
+    }
+    let failed = report.errors.count as f64 / (report.total.ops + report.errors.count).max(1) as f64;
+    if failed > FAILED_SHARE_MAX {
+        let why = if !report.settings.cluster && report.errors.samples.iter().any(|sample| sample.starts_with("MOVED ")) {
+            "; the target is a cluster, so say --cluster"
+        } else {
+            ""
+        };
+        notes.push(format!("{:.1}% of the operations failed; they count neither in throughput nor in latency{why}", failed * 100.0));
     }
     if report.errors.unfinished > 0 {
         notes.push(format!(
@@ -406,6 +420,7 @@ pub(crate) mod tests {
                 cpus: "1".into(),
                 busy_share: 0.3,
                 cpu_us_per_op: 1.0,
+                cpu_and_spin_us_per_op: 2.0,
                 late_us_p99: 1.0,
                 late_us_max: 2.0,
                 blocked_share: 0.0,

@@ -75,6 +75,12 @@ impl KeyName {
         out.extend_from_slice(&digits[20 - self.digits..]);
     }
 
+    /// The number of a key written by [`KeyName::write`].
+    pub(crate) fn read(&self, key: &[u8]) -> Option<u64> {
+        let digits = key.strip_prefix(self.prefix.as_slice()).filter(|digits| digits.len() == self.digits)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
     /// The Redis Cluster slot of key `number`. `scratch` is only room to write in.
     pub(crate) fn slot(&self, number: u64, scratch: &mut Vec<u8>) -> u16 {
         scratch.clear();
@@ -420,7 +426,10 @@ mod tests {
         #[test]
         fn keys_are_padded_decimal(number in 0u64..1_000_000_000_000, digits in 12usize..=20) {
             let mut out = Vec::new();
-            KeyName::new("k", digits).write(number, &mut out);
+            let name = KeyName::new("k", digits);
+            name.write(number, &mut out);
+            prop_assert_eq!(name.read(&out), Some(number));
+            prop_assert_eq!(name.read(&out[1..]), None);
             prop_assert_eq!(String::from_utf8(out).unwrap(), format!("k{number:0digits$}"));
         }
 

@@ -361,7 +361,7 @@ fn judge_step(rate: f64, outcome: &Outcome, slo: Option<&Slo>, first_p99_us: &mu
 }
 
 fn status(report: &Report, outcome: &Outcome) -> u8 {
-    if report.total.ops == 0 || !outcome.failures.is_empty() {
+    if report.total.ops == 0 || report.total.ops < report.errors.count || !outcome.failures.is_empty() {
         EXIT_FAILED
     } else if report.reads.mismatched > 0 {
         EXIT_PAYLOAD

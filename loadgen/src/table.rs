@@ -115,15 +115,17 @@ fn facts(report: &Report) -> Vec<String> {
     }
     lines.push(line);
     let generator = &report.generator;
-    lines.push(format!(
-        "generator: {}{}, busy {:.0}%, {:.3} us of CPU per operation, own lateness p99 {} max {}",
+    let mut line = format!(
+        "generator: {}{}, busy {:.0}%, {:.3} us of CPU per operation",
         generator.io,
         if generator.cpus.is_empty() { String::new() } else { format!(" on CPU {}", generator.cpus) },
         generator.busy_share * 100.0,
-        generator.cpu_us_per_op,
-        micros_text(generator.late_us_p99),
-        micros_text(generator.late_us_max)
-    ));
+        generator.cpu_us_per_op
+    );
+    if settings.rate_ops_s.is_some() {
+        line.push_str(&format!(", own lateness p99 {} max {}", micros_text(generator.late_us_p99), micros_text(generator.late_us_max)));
+    }
+    lines.push(line);
     let reads = &report.reads;
     if reads.hits + reads.misses > 0 {
         let mut line = format!("reads: {} hits, {} misses", reads.hits, reads.misses);

@@ -117,7 +117,9 @@ impl Tally {
 
     /// Keeps the text of an error if it is one of the first few, and new.
     pub(crate) fn sample(&mut self, text: &str) {
-        if self.samples.len() < SAMPLES_MAX && !self.samples.iter().any(|known| known == text) {
+        // Errors that differ in their numbers only (a slot, a port, a key) are one error.
+        let letters = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        if self.samples.len() < SAMPLES_MAX && !self.samples.iter().any(|known| letters(known) == letters(text)) {
             self.samples.push(text.to_string());
         }
     }
