@@ -1,6 +1,5 @@
 //! Socket addresses as the system wants them, and back.
 
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
 
@@ -101,11 +100,6 @@ fn ask(fd: RawFd, question: Question) -> Option<SocketAddr> {
         return None;
     }
     address.to_socket_addr()
-}
-
-/// What `recv`, `send` and the like came back with: a count, or the system's reason.
-pub(crate) fn counted(done: libc::ssize_t) -> io::Result<usize> {
-    usize::try_from(done).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

@@ -31,6 +31,13 @@ impl Bell {
         *errno = errno_before;
     }
 
+    /// Silences a non-blocking bell.
+    pub(crate) fn silence(&self) {
+        let mut count: u64 = 0;
+        // SAFETY: `count` is valid for writing eight bytes. EAGAIN means that it was silent.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+
     pub(crate) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

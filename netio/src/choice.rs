@@ -1,8 +1,79 @@
 //! Which backend to run on, and why not a better one.
 
-use crate::facts::machine_release;
+use crate::facts::{Facts, machine_release};
+use crate::kernel::Kernel;
+use crate::options::Options;
+use crate::uring::Uring;
 use std::fmt;
 use std::io;
+use std::str::FromStr;
+
+/// What a user asks for with `--io`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// io_uring where it is to be had, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or not at all.
+    Uring,
+    /// epoll, without trying the ring.
+    Epoll,
+}
+
+/// Which backend every core of this process opens, each in its own thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// [`crate::Uring::open`].
+    Uring,
+    /// [`crate::Epoll::open`], which is told why it is not a ring.
+    Epoll {
+        /// One sentence with the way out; `None` if nobody asked for a ring.
+        stepped_down: Option<String>,
+    },
+}
+
+/// Decides once, for the whole process, by trying.
+///
+/// Fails only for [`Choice::Uring`] on a machine that refuses it.
+pub fn choose(choice: Choice) -> Result<Backend, Refused> {
+    match choice {
+        Choice::Epoll => Ok(Backend::Epoll { stepped_down: None }),
+        Choice::Uring => probe().map(|_| Backend::Uring),
+        Choice::Auto => Ok(match probe() {
+            Ok(_) => Backend::Uring,
+            Err(refused) => Backend::Epoll { stepped_down: Some(refused.to_string()) },
+        }),
+    }
+}
+
+/// Opens a small ring, asks what it has, and closes it.
+pub fn probe() -> Result<Facts, Refused> {
+    let small = Options { receive_buffers: 2, receive_buffer_bytes: 4096, ..Options::default() };
+    Uring::open(small).map(|kernel| kernel.facts().clone())
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Choice, String> {
+        match text {
+            "auto" => Ok(Choice::Auto),
+            "uring" | "io_uring" => Ok(Choice::Uring),
+            "epoll" => Ok(Choice::Epoll),
+            other => Err(format!("`{other}` is none of auto, uring, epoll")),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Choice::Auto => "auto",
+            Choice::Uring => "uring",
+            Choice::Epoll => "epoll",
+        })
+    }
+}
 
 /// Why io_uring cannot be used here. Its text is one sentence with the way out.
 #[derive(Debug)]
@@ -42,7 +113,7 @@ struct Surroundings {
     release: String,
     /// `kernel.io_uring_disabled`, where the kernel has it.
     disabled: Option<u32>,
-    /// Whether a seccomp filter judges this process' system calls.
+    /// Whether a seccomp filter judges this thread's system calls.
     seccomp: bool,
 }
 
@@ -77,7 +148,7 @@ fn read_number(path: &str) -> Option<u32> {
 }
 
 fn seccomp_filters() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     mode.is_some_and(|mode| mode.trim() != "0")
 }

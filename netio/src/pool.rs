@@ -89,7 +89,6 @@ impl Pool {
     }
 
     /// How many pieces are free.
-    #[cfg(test)]
     pub(crate) fn free_count(&self) -> usize {
         self.free.len()
     }

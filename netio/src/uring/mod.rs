@@ -16,7 +16,7 @@
 mod buffers;
 mod ring;
 
-use crate::address::{bound_address, counted, peer_address};
+use crate::address::{bound_address, peer_address};
 use crate::bell::Bell;
 use crate::chance::machine_entropy;
 use crate::choice::Refused;
@@ -26,6 +26,7 @@ use crate::kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, Listen
 use crate::listener::Listener;
 use crate::options::Options;
 use crate::slab::Slab;
+use crate::stream::send_now;
 use buffers::{BUFFER_GROUP, Buffers};
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
@@ -710,22 +711,5 @@ impl Drop for Uring {
 impl Wake for UringWaker {
     fn wake(&self) {
         self.0.bell.ring();
-    }
-}
-
-/// One non-blocking send. Both backends send like this.
-pub(crate) fn send_now(fd: &OwnedFd, bytes: &[u8]) -> Sent {
-    loop {
-        // SAFETY: `bytes` is valid for reading for the duration of the call.
-        let done = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-        return match counted(done) {
-            Ok(taken_bytes) if taken_bytes == bytes.len() => Sent::All,
-            Ok(taken_bytes) => Sent::Part { taken_bytes },
-            Err(e) => match e.raw_os_error() {
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Sent::Part { taken_bytes: 0 },
-                Some(libc::EINTR) => continue,
-                _ => Sent::Gone,
-            },
-        };
     }
 }

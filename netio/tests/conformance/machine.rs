@@ -2,7 +2,7 @@
 
 use crate::world::{Seen, World};
 use netio::options::Without;
-use netio::{Kernel, Options, Uring};
+use netio::{Epoll, Kernel, Options, Uring};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -22,6 +22,10 @@ pub(crate) fn uring_plain() -> Machine<Uring> {
             Uring::open(options).expect("this machine allows io_uring")
         },
     }
+}
+
+pub(crate) fn epoll() -> Machine<Epoll> {
+    Machine { open: |options| Epoll::open(options, None).expect("every Linux has epoll") }
 }
 
 impl<K: Kernel> World for Machine<K> {

@@ -66,3 +66,4 @@ macro_rules! suite {
 
 suite!(uring, crate::machine::uring());
 suite!(uring_oneshot, crate::machine::uring_plain());
+suite!(epoll, crate::machine::epoll());
