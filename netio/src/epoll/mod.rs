@@ -95,6 +95,7 @@ impl Epoll {
     /// Opens an epoll instance. `stepped_down` says why it is not a ring, for [`Facts`].
     pub fn open(options: Options, stepped_down: Option<String>) -> io::Result<Epoll> {
         options.assert_possible();
+        crate::stamp::calibrate();
         // SAFETY: epoll_create1 takes no pointers.
         let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if fd < 0 {
@@ -455,6 +456,10 @@ impl Kernel for Epoll {
 
     fn precise_now(&self) -> Now {
         Now::of_machine()
+    }
+
+    fn stamp_ns(&self) -> u64 {
+        crate::stamp::stamp_ns(|| self.precise_now().monotonic.0)
     }
 
     fn entropy(&mut self) -> u64 {
