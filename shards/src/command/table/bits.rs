@@ -18,7 +18,7 @@ pub(super) const COMMANDS: &[Command] = &[
         .categories(&[Category::Bitmap])
         .key(1, &[KeyAccess::RW, KeyAccess::Update, KeyAccess::Access, KeyAccess::VariableFlags])
         .says(
-            "key [GET encoding offset | [OVERFLOW (WRAP | SAT | FAIL)] (SET encoding offset value \
+            "key [GET encoding offset | [OVERFLOW (WRAP | SAT | FAIL)] (SET encoding offset value:integer \
              | INCRBY encoding offset increment)]...",
             "Reads and writes whole numbers of any width inside a string.",
         ),

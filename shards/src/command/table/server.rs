@@ -2,7 +2,7 @@
 
 use crate::command::spec::Handler::{Container, Engine, Shard};
 use crate::command::spec::{Category, Command, Flags, KeyAccess, Spread};
-use crate::command::{keys, object};
+use crate::command::{dump, keys, object};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
@@ -64,6 +64,15 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("server", "1.0.0", "O(1) for each command seen")
         .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
         .says("", "Shows every command as it arrives."),
+    Command::new("restore-asking", -4, Shard(dump::restore))
+        .about("server", "3.0.0", "O(n) in the size of the value")
+        .flags(&[Flags::WRITE, Flags::DENYOOM, Flags::ASKING])
+        .categories(&[Category::Keyspace, Category::Dangerous])
+        .key(1, &[KeyAccess::OW, KeyAccess::Update])
+        .says(
+            "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+            "RESTORE for a slot that is on its way to this node.",
+        ),
     Command::new("role", 1, Engine)
         .about("server", "2.8.12", "O(1)")
         .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE, Flags::FAST])
