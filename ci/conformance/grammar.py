@@ -167,7 +167,7 @@ def copy(s):
 
 
 def restore(s):
-    payload = s.pick([b"", b"garbage", b"\x00\x05hello\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00", b"\x00" * 30])
+    payload = s.pick([b"", b"garbage", b"\x00\x05hello\x0a\x00\x00\x00\x00\x00\x00\x00\x00\x00"])
     return ["RESTORE", s.key(), s.pick(["0", "100000", "-1", "abc"]), payload, *s.pick([[], ["REPLACE"], ["ABSTTL"], ["IDLETIME", "-1"], ["FREQ", "256"], ["NO"]])]
 
 
