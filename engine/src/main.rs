@@ -8,7 +8,7 @@ use engine::machine::{Failure, Machine};
 use engine::options::{IoChoice, ServerConfig, ServerOptions};
 use engine::placement::CoreId;
 use netio::signals::StopSignals;
-use netio::{Options, Uring};
+use netio::{Backend, Choice, Epoll, Options, Uring};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -102,11 +102,20 @@ fn serve(config: ServerConfig) -> ExitCode {
     }
 }
 
-/// Starts the server on the kernel interface asked for.
+/// Starts the server on the kernel interface asked for, or on the best there is.
 pub(crate) fn start(config: ServerConfig) -> Result<Machine, Failure> {
     let ServerConfig { settings, io } = config;
-    let _ = io == IoChoice::Epoll;
-    Machine::start(settings, |_: CoreId| Uring::open(Options::default()).map_err(|refused| refused.to_string()))
+    let choice = match io {
+        IoChoice::Auto => Choice::Auto,
+        IoChoice::Uring => Choice::Uring,
+        IoChoice::Epoll => Choice::Epoll,
+    };
+    match netio::choose(choice).map_err(|refused| Failure::Open(CoreId(0), refused.to_string()))? {
+        Backend::Uring => Machine::start(settings, |_| Uring::open(Options::default()).map_err(|refused| refused.to_string())),
+        Backend::Epoll { stepped_down } => {
+            Machine::start(settings, move |_| Epoll::open(Options::default(), stepped_down.clone()).map_err(|error| error.to_string()))
+        }
+    }
 }
 
 /// The first signal asks the cores to stop, the second does not wait for them.
