@@ -65,8 +65,7 @@ const ENCODED_I32: u8 = 0xC2;
 const ENCODED_LZF: u8 = 0xC3;
 
 /// Longest string that is unpacked, as long as the longest that a client may send.
-pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
-const _: () = assert!(STRING_BYTES_MAX <= crate::wire::Limits::OPEN.bulk_bytes_max);
+pub const STRING_BYTES_MAX: usize = crate::wire::Limits::OPEN.bulk_bytes_max;
 /// Shorter strings are not worth packing. As in Redis.
 const PACKED_BYTES_MIN: usize = 21;
 

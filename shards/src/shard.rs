@@ -4,7 +4,7 @@
 //! change nothing can go wrong. No verb reads a clock: `now` is the entry's clock, and so replay gives the same bytes.
 
 use crate::key::{Db, Key, KeySeed};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Milliseconds since 1970 at which a key stops existing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +90,7 @@ pub struct Counts {
 /// Everything one core owns. Belongs to that core alone.
 pub struct Shard {
     config: ShardConfig,
-    dbs: Vec<HashMap<Vec<u8>, Entry>>,
+    dbs: Vec<BTreeMap<Vec<u8>, Entry>>,
     counts: Counts,
 }
 
@@ -103,7 +103,7 @@ struct Entry {
 impl Shard {
     /// An empty shard.
     pub fn new(config: ShardConfig) -> Shard {
-        let dbs = (0..config.db_count).map(|_| HashMap::new()).collect();
+        let dbs = (0..config.db_count).map(|_| BTreeMap::new()).collect();
         Shard { config, dbs, counts: Counts::default() }
     }
 

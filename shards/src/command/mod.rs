@@ -30,8 +30,7 @@ use crate::shard::{Found, Kind, Shard};
 use crate::wire::{Args, Reply};
 
 /// Longest string a command may build, Redis' `proto-max-bulk-len`: what fits a reply and a request alike.
-pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
-const _: () = assert!(STRING_BYTES_MAX == crate::wire::Limits::OPEN.bulk_bytes_max);
+pub const STRING_BYTES_MAX: usize = crate::wire::Limits::OPEN.bulk_bytes_max;
 
 /// One request on its way through a shard.
 pub struct Call<'a, 'r> {

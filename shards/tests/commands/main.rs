@@ -3,6 +3,7 @@
 //! The cases are data: `scripts/*.script`, requests with the replies they must get, and models for what is best said of all
 //! inputs at once.
 
+mod any_words; // every command with words it does not expect
 mod bits; // bit commands and ranges against one bit at a time
 mod script; // the scripts, and the one function that plays them
 

@@ -50,7 +50,7 @@ impl Session {
         Session { shard, db: Db(0), now: NOW_MS, proto: Proto::Resp2 }
     }
 
-    fn order(&mut self, order: &str) {
+    pub(super) fn order(&mut self, order: &str) {
         match order {
             "resp3" => self.proto = Proto::Resp3,
             "resp2" => self.proto = Proto::Resp2,
