@@ -43,6 +43,8 @@ struct Run {
     incomplete: bool,
     /// How far it was understood.
     partial: Option<Box<Partial>>,
+    /// A buffer that begins with no array, so not parsed yet.
+    inline: bool,
 }
 
 enum Source {
@@ -134,10 +136,13 @@ impl Batch {
         let router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT) };
         let mut partial = conn.partial.take();
         if let Source::Buffer(buffer) = run.source
-            && let Some(rewritten) = Run::without_inline(kernel.bytes(buffer), &limits)
+            && kernel.bytes(buffer).first().is_some_and(|first| *first != b'*')
         {
-            kernel.release(buffer);
-            run.source = Source::Input(rewritten);
+            // Inline commands, or the middle of an argument that began in an earlier buffer of this turn: only when that
+            // one has run can they be told apart.
+            conn.partial = partial;
+            run.inline = true;
+            return;
         } else if partial.is_none()
             && let Source::Input(input) = &run.source
             && let Some(rewritten) = Run::without_inline(input, &limits)
@@ -216,8 +221,9 @@ impl Batch {
 
     fn run_one<K: Kernel>(&self, core: &mut Core<K>, mut run: Run) {
         let id = run.conn;
-        if core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty()) {
+        if run.inline || core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty()) {
             // Several buffers of one connection may arrive in one turn; this one waits behind what was not run of the first.
+            // Inline commands are put in array form when they are the connection's input.
             return self.keep_all(core, run);
         }
         let mut output = std::mem::take(&mut core.output);
@@ -430,7 +436,7 @@ impl Batch {
 
 impl Run {
     fn new(conn: ConnId, source: Source) -> Run {
-        Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None }
+        Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None, inline: false }
     }
 
     /// The same requests, with the inline ones in array form; `None` if they begin with an array. Inline commands behind
