@@ -158,7 +158,7 @@ fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
     }
     for (which, report) in [("before", before), ("after", after)] {
         let target = &report.environment.target;
-        text.push_str(&format!("{which}: {} {} at {}, {}\n", target.software, target.version, target.address, report.started));
+        text.push_str(&format!("{which}: {} at {}, {}\n", target.name(), target.address, report.started));
         if report.generator.bottleneck {
             text.push_str(&format!("note: {which}, the generator was the bottleneck\n"));
         }

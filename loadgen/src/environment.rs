@@ -38,6 +38,17 @@ pub(crate) struct Target {
     pub(crate) cpu_us_per_op: Option<f64>,
 }
 
+impl Target {
+    /// Software and version, as far as the target told.
+    pub(crate) fn name(&self) -> String {
+        match (self.software.as_str(), self.version.as_str()) {
+            ("", _) => format!("a {} server that does not name itself", self.protocol),
+            (software, "") => software.to_string(),
+            (software, version) => format!("{software} {version}"),
+        }
+    }
+}
+
 impl Machine {
     /// Reads what the kernel says; what it does not say stays empty.
     pub(crate) fn look() -> Machine {

@@ -311,7 +311,7 @@ impl<'a> Session<'a> {
 
     fn plot(&self, report: &Report, outcome: &Outcome) -> String {
         let row = outcome.tally.total();
-        let title = format!("{} {} — latency by percentile", report.environment.target.software, report.environment.target.version);
+        let title = format!("{}: latency by percentile", report.environment.target.name());
         let settings = &report.settings;
         let pace = match settings.rate_ops_s {
             Some(rate) => format!("open loop, {}/s offered", count_text(settings.rate_end_ops_s.unwrap_or(rate))),
@@ -326,7 +326,7 @@ impl<'a> Session<'a> {
             settings.value_size
         );
         let limit = self.load.slo.as_ref().and_then(Slo::latency_us);
-        plot::svg(title.trim_start(), &subtitle, &row.response, &row.service, limit)
+        plot::svg(&title, &subtitle, &row.response, &row.service, limit)
     }
 }
 

@@ -94,8 +94,9 @@ fn facts(report: &Report) -> Vec<String> {
         _ => "closed loop".to_string(),
     };
     lines.push(format!(
-        "{pace}; {} connections, pipeline {}, {} thread{}; {}; {} keys {}, values {}, ttl {}",
+        "{pace}; {} connection{}, pipeline {}, {} thread{}; {}; {} keys {}, values {}, ttl {}",
         settings.connections,
+        if settings.connections == 1 { "" } else { "s" },
         settings.pipeline,
         settings.threads,
         if settings.threads == 1 { "" } else { "s" },
@@ -106,7 +107,7 @@ fn facts(report: &Report) -> Vec<String> {
         settings.ttl
     ));
     let target = &report.environment.target;
-    let mut line = format!("target: {} {} at {}", target.software, target.version, target.address);
+    let mut line = format!("target: {} at {}", target.name(), target.address);
     if target.nodes > 1 {
         line.push_str(&format!(", {} nodes", target.nodes));
     }

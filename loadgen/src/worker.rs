@@ -35,6 +35,8 @@ const REOPEN_NS: u64 = 100_000_000;
 const REOPEN_TIMEOUT: Duration = Duration::from_millis(200);
 /// A run without a single connection ends after this.
 const DEAF_NS: u64 = 10_000_000_000;
+/// One look at the clock and the ring, at most.
+const SPIN_LOOK_NS_MAX: u64 = 3_000;
 /// How often the progress line and the interval log are fed.
 const INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -73,6 +75,8 @@ pub(crate) struct Worker<P: Port> {
     head: Option<(Op, u16)>,
     /// Operations still to be begun, of those that count; `u64::MAX` if only time ends the pass.
     left: u64,
+    /// The warm-up ends here.
+    record_from_ns: u64,
     /// Nothing is intended to start from here on.
     end_ns: u64,
     reads: u32,
@@ -155,6 +159,7 @@ impl<P: Port> Worker<P> {
         let mut worker = Worker {
             port,
             layout: plan.cluster.clone(),
+            record_from_ns: warmup_ns,
             end_ns: pass.duration.map_or(u64::MAX, |duration| warmup_ns + duration.as_nanos() as u64),
             plan,
             pass,
@@ -199,7 +204,7 @@ impl<P: Port> Worker<P> {
         for line in &mut self.flight.lines {
             line.room_since_ns = 0;
         }
-        let record_from_ns = self.pass.warmup.as_nanos() as u64;
+        let record_from_ns = self.record_from_ns;
         let drain_ns = self.plan.drain.as_nanos() as u64;
         let mut failure = None;
         // CPU time, spin time and wall time when measuring began.
@@ -239,7 +244,8 @@ impl<P: Port> Worker<P> {
             let then_ns = now_ns;
             now_ns = self.flight.clock.nanos();
             if wait == Wait::Never && events == 0 && begun == 0 {
-                self.spin_ns += now_ns - then_ns;
+                // A longer look at the clock was the thread being taken off its CPU, which its CPU time does not contain.
+                self.spin_ns += (now_ns - then_ns).min(SPIN_LOOK_NS_MAX);
                 std::hint::spin_loop();
             }
             if now_ns >= interval_at_ns {
@@ -270,6 +276,7 @@ impl<P: Port> Worker<P> {
     fn issue(&mut self, now_ns: u64) -> u32 {
         let mut begun = self.issue_again();
         let mut blocked = false;
+        self.forget_warmup(now_ns);
         while begun < BATCHES_PER_TURN_MAX && self.left > 0 {
             let intended_ns = match &self.arrivals {
                 Some(arrivals) if arrivals.next_ns() >= self.end_ns || arrivals.next_ns() > now_ns => break,
@@ -309,10 +316,22 @@ impl<P: Port> Worker<P> {
         begun
     }
 
+    /// What the warm-up could not send in its time is not sent at all: it would not be recorded, and measuring should not
+    /// begin with its debts.
+    fn forget_warmup(&mut self, now_ns: u64) {
+        if let Some(arrivals) = &mut self.arrivals
+            && now_ns >= self.record_from_ns
+        {
+            while arrivals.next_ns() < self.record_from_ns {
+                arrivals.advance();
+            }
+        }
+    }
+
     /// Encodes and sends one batch that begins with `op`.
     #[inline]
     fn begin(&mut self, slot: usize, node: u16, op: Op, intended_ns: u64, sent_ns: u64) {
-        let recorded = intended_ns >= self.pass.warmup.as_nanos() as u64;
+        let recorded = intended_ns >= self.record_from_ns;
         let most = if recorded { u64::from(self.pass.pipeline).min(self.left) } else { u64::from(self.pass.pipeline) };
         if recorded {
             let room_ns = self.flight.lines[slot].room_since_ns;
@@ -480,7 +499,7 @@ impl<P: Port> Worker<P> {
         let Some(mut arrivals) = self.arrivals.take() else { return };
         while arrivals.next_ns() < self.end_ns.min(now_ns) && self.left > 0 {
             let most = u64::from(self.pass.pipeline).min(self.left);
-            let recorded = arrivals.next_ns() >= self.pass.warmup.as_nanos() as u64;
+            let recorded = arrivals.next_ns() >= self.record_from_ns;
             for _ in 0..most {
                 let Some((op, _)) = self.head.take().or_else(|| self.source.head(None)) else { return };
                 self.flight.unfinished(op.kind, arrivals.next_ns(), None, now_ns);

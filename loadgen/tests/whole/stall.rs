@@ -50,6 +50,21 @@ fn an_open_loop_shows_a_stall_that_a_closed_loop_hides() {
 }
 
 #[test]
+fn a_warm_up_leaves_no_debts() {
+    // Answers only what follows after a second: everything the warm-up meant to send is still due when measuring begins.
+    let began = std::time::Instant::now();
+    let port = fake::resp(move |words| {
+        if words[0] == b"GET" {
+            std::thread::sleep(Duration::from_millis(900).saturating_sub(began.elapsed()));
+        }
+        Some(b"$-1\r\n".to_vec())
+    });
+    let ran = bench(&format!("--port {port} --ratio 1:0 --connections 2 --warmup 500ms --rate 1000 --duration 500ms"));
+    assert_eq!(ran.number("/total/ops"), 500.0);
+    assert_eq!(ran.number("/generator/offered_ops"), 500.0);
+}
+
+#[test]
 fn epoll_and_poisson_show_it_as_well() {
     let open = bench(&format!("--port {} --rate 2000 --duration 1500ms --io epoll --arrivals poisson --threads 2 {LOAD}", stalling(1_000)));
     assert_eq!(open.json["generator"]["io"], "epoll");
