@@ -7,6 +7,7 @@ use super::{Call, texts};
 use crate::glob;
 use crate::key::Db;
 use crate::shard::{Cursor, Found, Kind, Shard};
+use crate::slot::Slot;
 use crate::wire::{Proto, Reply};
 
 /// Most keys that one step of `SCAN` visits, whatever `COUNT` asks for, so that nobody else waits long for it.
@@ -108,6 +109,27 @@ pub fn scan_step(shard: &Shard, db: Db, cursor: Cursor, filter: &Filter<'_>, now
         }
     });
     Step { next, keys }
+}
+
+/// Visits every key of this shard in `slot`, and appends the first `keys_max` of them to `out`, each as one bulk reply.
+/// Returns how many there are: for `CLUSTER COUNTKEYSINSLOT` and `CLUSTER GETKEYSINSLOT`, which ask seldom. O(all keys).
+pub fn slot_keys(shard: &Shard, db: Db, slot: Slot, keys_max: usize, now: u64, out: &mut Vec<u8>) -> usize {
+    let mut bulks = Reply::new(out, Proto::Resp2);
+    let mut keys = 0;
+    let mut cursor = Cursor::default();
+    loop {
+        cursor = shard.scan(db, cursor, STEP_KEYS_MAX, now, &mut |found| {
+            if Slot::of(found.key) == slot {
+                if keys < keys_max {
+                    bulks.bulk(found.key);
+                }
+                keys += 1;
+            }
+        });
+        if cursor == Cursor::default() {
+            return keys;
+        }
+    }
 }
 
 /// The cursor at argument `index`. Answers the error and gives `None` if it is none.

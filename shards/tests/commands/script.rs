@@ -58,6 +58,11 @@ impl Session {
         }
     }
 
+    /// What commands do not show.
+    pub(super) fn with_shard<T>(&self, look: impl FnOnce(&Shard, u64) -> T) -> T {
+        look(&self.shard, self.now)
+    }
+
     /// One request to its reply's bytes, by the table, as the engine does it for one core.
     pub(super) fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Vec<u8> {
         let mut bytes = Vec::new();
