@@ -53,7 +53,7 @@ impl Options {
     pub(crate) fn assert_possible(&self) {
         assert!(self.receive_buffers.is_power_of_two() && self.receive_buffers <= RECEIVE_BUFFERS_MAX);
         assert!(self.receive_buffer_bytes >= 64 && self.receive_buffer_bytes <= 1 << 24);
-        assert!(self.events_per_turn_max > 0);
+        assert!(self.events_per_turn_max >= 2, "one connection may have two events");
         assert!(self.accept_backlog > 0 && self.accept_backlog <= i32::MAX as u32);
     }
 }

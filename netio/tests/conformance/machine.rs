@@ -31,6 +31,7 @@ pub(crate) fn epoll() -> Machine<Epoll> {
 impl<K: Kernel> World for Machine<K> {
     type Kernel = K;
     type Client = TcpStream;
+    const FLOOD_BYTES: usize = 32 << 20;
 
     fn open(&mut self, options: Options) -> K {
         (self.open)(options)

@@ -5,6 +5,7 @@
 
 mod cases;
 mod machine;
+mod simulated;
 mod world;
 
 macro_rules! suite {
@@ -67,3 +68,5 @@ macro_rules! suite {
 suite!(uring, crate::machine::uring());
 suite!(uring_oneshot, crate::machine::uring_plain());
 suite!(epoll, crate::machine::epoll());
+suite!(sim_seed_1, crate::simulated::simulated(1));
+suite!(sim_seed_2, crate::simulated::simulated(2));

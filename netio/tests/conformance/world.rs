@@ -1,6 +1,6 @@
 //! A kernel and clients that talk to it: what a case needs to know of a backend.
 
-use netio::{BufferId, ConnId, Event, Kernel, ListenerId, Options, Wait};
+use netio::{BufferId, ConnId, Event, Kernel, ListenerId, Options, Sent, Wait};
 use std::fmt::Debug;
 use std::net::SocketAddr;
 
@@ -15,6 +15,8 @@ pub(crate) enum Seen {
 pub(crate) trait World {
     type Kernel: Kernel;
     type Client: Debug;
+    /// More than fits into the sockets between a kernel and a client.
+    const FLOOD_BYTES: usize;
 
     /// A kernel of this world. Several may be open at once.
     fn open(&mut self, options: Options) -> Self::Kernel;
@@ -99,4 +101,16 @@ pub(crate) fn read_exactly<W: World>(world: &mut W, kernel: &mut W::Kernel, clie
 /// Bytes in which every position is recognisable.
 pub(crate) fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes()[7]).collect()
+}
+
+/// Sends what surely fits; a socket may still take it in parts.
+pub(crate) fn send_all<K: Kernel>(kernel: &mut K, conn: ConnId, bytes: &[u8]) {
+    let mut from = 0;
+    loop {
+        match kernel.send(conn, &bytes[from..]) {
+            Sent::All => return,
+            Sent::Part { taken_bytes: taken @ 1.. } => from += taken,
+            other => panic!("the socket has room, and is there: {other:?}"),
+        }
+    }
 }
