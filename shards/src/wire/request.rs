@@ -5,7 +5,7 @@
 //! Redis' own, so that a client cannot tell the difference even when it is wrong.
 
 use crate::number;
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 
 /// Where one argument lies, relative to the first byte of its request.
@@ -155,7 +155,11 @@ impl Malformed {
             Malformed::RequestLength => "ERR Protocol error: too big request",
             Malformed::Quotes => "ERR Protocol error: unbalanced quotes in request",
             Malformed::NotBulk { found } => {
-                let shown = if found.is_ascii_graphic() || found == b' ' { char::from(found) } else { '?' };
+                let shown = match found {
+                    b'\r' | b'\n' => ' ',
+                    1..=0x7f => char::from(found),
+                    _ => '?',
+                };
                 return Some(Cow::Owned(format!("ERR Protocol error: expected '$', got '{shown}'")));
             }
             Malformed::CrossProtocol => return None,
@@ -273,7 +277,7 @@ fn arguments(bytes: &[u8], limits: &Limits, at: &mut usize, missing: &mut usize,
         }
         match bytes.get(here) {
             Some(b'$') => {}
-            Some(&found) => break Parsed::Malformed(Malformed::NotBulk { found }),
+            Some(&found) => break not_bulk(found, &bytes[here..], limits),
             None => break Parsed::Incomplete,
         }
         let (value, start) = match header(bytes, here) {
@@ -302,11 +306,17 @@ fn bulk_refused(header: Header, line: &[u8], limits: &Limits) -> Parsed {
     }
 }
 
-/// A header longer than any number: no number once it ends, too long if it does not.
-fn endless(line: &[u8], limits: &Limits, not_a_number: Malformed, too_long: Malformed) -> Parsed {
+/// Told once its line has ended, as Redis does.
+#[cold]
+fn not_bulk(found: u8, line: &[u8], limits: &Limits) -> Parsed {
+    endless(line, limits, Malformed::NotBulk { found }, Malformed::BulkLengthLine)
+}
+
+/// A header that cannot be read: for that reason once it ends, too long if it does not.
+fn endless(line: &[u8], limits: &Limits, unreadable: Malformed, too_long: Malformed) -> Parsed {
     let window = &line[..line.len().min(limits.line_bytes_max)];
     match memchr(b'\r', window) {
-        Some(len) if len + 1 < line.len() => Parsed::Malformed(not_a_number),
+        Some(len) if len + 1 < line.len() => Parsed::Malformed(unreadable),
         _ if line.len() > limits.line_bytes_max => Parsed::Malformed(too_long),
         _ => Parsed::Incomplete,
     }
@@ -370,8 +380,10 @@ fn header_of_any_length(bytes: &[u8], at: usize) -> Header {
 fn inline(bytes: &[u8], limits: &Limits, searched: &mut usize) -> Parsed {
     let window = &bytes[..bytes.len().min(limits.line_bytes_max)];
     let from = (*searched).min(window.len());
-    let Some(end) = memchr(b'\n', &window[from..]).map(|offset| from + offset) else {
-        *searched = window.len();
+    // Redis looks for the end as C looks through text: what follows a NUL is never seen.
+    let end = memchr2(b'\n', 0, &window[from..]).map(|offset| from + offset);
+    let Some(end) = end.filter(|end| bytes[*end] == b'\n') else {
+        *searched = end.unwrap_or(window.len());
         return if bytes.len() > limits.line_bytes_max { Parsed::Malformed(Malformed::InlineLine) } else { Parsed::Incomplete };
     };
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
@@ -405,10 +417,12 @@ fn array_form(words: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Splits a line as a shell would: words between blanks, `"..."` with escapes, `'...'` with `\'` only. `None` when a quote
-/// is left open or something sticks to its end. The rules of `sdssplitargs`, including that a NUL ends the line.
+/// is left open or something sticks to its end. The rules of `sdssplitargs`.
 pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r');
-    let mut line = &line[..memchr(0, line).unwrap_or(line.len())];
+    let ends_word = |byte: u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    // Vertical tabs and form feeds count as blanks in front of words and behind quotes only.
+    let blank = |byte: u8| ends_word(byte) || matches!(byte, 0x0b | 0x0c);
+    let mut line = line;
     let mut words = Vec::new();
     loop {
         while let [first, rest @ ..] = line
@@ -437,7 +451,7 @@ pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
                     }
                     break;
                 }
-                [byte, ..] if blank(*byte) => break,
+                [byte, ..] if ends_word(*byte) => break,
                 [byte, rest @ ..] => {
                     word.push(*byte);
                     line = rest;
@@ -606,7 +620,8 @@ mod tests {
         );
         check("get a\"b\"\r\n", "get,ab");
         check("get \"\"\r\n", "get,");
-        check("get a\0b\r\n", "get,a");
+        check("get a\x0bb\r\n\x0bget \x0ca\r\n", "get,a\\x0bb;get,a");
+        check("get a\0b\r\nget a\r\n", "");
         check("get \"a\r\n", "! ERR Protocol error: unbalanced quotes in request");
         check("get 'a\r\n", "! ERR Protocol error: unbalanced quotes in request");
         check("get \"a\"b\r\n", "! ERR Protocol error: unbalanced quotes in request");
@@ -625,7 +640,9 @@ mod tests {
         check("*1\r\n$-1\r\n", "! ERR Protocol error: invalid bulk length");
         check("*1\r\n$2000000000\r\n", "! ERR Protocol error: invalid bulk length");
         check("*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n", "! ERR Protocol error: expected '$', got 'f'");
-        check("*1\r\n\r\n", "! ERR Protocol error: expected '$', got '?'");
+        check("*1\r\n\r\n", "! ERR Protocol error: expected '$', got ' '");
+        check("*1\r\n\u{ff}\r\n", "! ERR Protocol error: expected '$', got '?'");
+        check("*1\r\nfoo", "");
         let endless = "1".repeat(70_000);
         for (stream, error) in [
             (format!("*{endless}"), "too big mbulk count string"),
