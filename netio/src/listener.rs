@@ -6,6 +6,8 @@
 //!   bind *without* that option that no other process listens there. With the option alone, a second
 //!   server of the same user would silently take a share of the first one's connections. (Two servers
 //!   started within the same few microseconds can still miss each other.)
+//! - a server that is restarted at once finds its place free: the kernel closes the sockets of a killed
+//!   ring a moment after its process is gone, so a place in use is tried again for half a second.
 //! - a Unix path is bound once per process; the socket file is removed when the last core is done with it.
 //!
 //! Options that accepted sockets inherit on Linux (`TCP_NODELAY`, keep-alive) are set on the listener,
@@ -21,6 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// One core's share of a listening socket. Closed when dropped.
 pub(crate) struct Listener {
@@ -40,6 +43,11 @@ const KEEPALIVE_INTERVAL_S: libc::c_int = KEEPALIVE_IDLE_S / 3;
 /// Probes without an answer until the connection is dead.
 const KEEPALIVE_PROBES: libc::c_int = 3;
 
+/// How often a place in use is tried.
+const PATIENCE_ATTEMPTS: u32 = 21;
+/// Between two attempts; all of them together are half a second.
+const PATIENCE_PAUSE: Duration = Duration::from_millis(25);
+
 impl Listener {
     /// Opens, binds and listens. The socket blocks unless `nonblocking`.
     pub(crate) fn open(at: &Listen, nonblocking: bool, backlog: u32) -> Result<Listener, ListenError> {
@@ -49,8 +57,11 @@ impl Listener {
                 let claims = lock(&TCP_CLAIMS);
                 let ours = addr.port() != 0 && claims.contains_key(addr);
                 if addr.port() != 0 && !ours {
-                    let probe = tcp_socket(*addr, nonblocking).map_err(|e| error("open a socket", e))?;
-                    bind(probe.as_raw_fd(), &Address::tcp(*addr)).map_err(|e| error("bind", e))?;
+                    patiently(|| {
+                        let probe = tcp_socket(*addr, nonblocking)?;
+                        bind(probe.as_raw_fd(), &Address::tcp(*addr))
+                    })
+                    .map_err(|e| error("bind", e))?;
                 }
                 let fd = tcp_socket(*addr, nonblocking).map_err(|e| error("open a socket", e))?;
                 set_option(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
@@ -127,7 +138,7 @@ impl UnixSocket {
         let address = Address::unix(&path).map_err(|e| ("bind", e))?;
         match bind(fd.as_raw_fd(), &address) {
             Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => {
-                remove_if_stale(&path, &address).map_err(|e| ("bind", e))?;
+                patiently(|| remove_if_stale(&path, &address)).map_err(|e| ("bind", e))?;
                 bind(fd.as_raw_fd(), &address).map_err(|e| ("bind", e))?;
             }
             other => other.map_err(|e| ("bind", e))?,
@@ -158,6 +169,19 @@ impl Drop for UnixSocket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Tries again while the place is in use, for as long as the remains of a killed predecessor may take to go.
+///
+/// Blocks; listening is for the start, before anybody is served.
+fn patiently(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    for _ in 1..PATIENCE_ATTEMPTS {
+        match attempt() {
+            Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(PATIENCE_PAUSE),
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 /// Removes a socket file that nobody listens on. Anything else in the way is an error.

@@ -6,6 +6,7 @@
 mod cases;
 mod machine;
 mod simulated;
+mod sockets;
 mod world;
 
 macro_rules! suite {
