@@ -22,6 +22,8 @@ enum Verdict {
     Same,
     /// Too few operations lie beyond this percentile for it to say anything.
     TooFew,
+    /// They differ, but in one of the two the generator was the bottleneck.
+    Unsure,
 }
 
 impl Verdict {
@@ -31,6 +33,7 @@ impl Verdict {
             Verdict::Worse => "worse",
             Verdict::Same => "same",
             Verdict::TooFew => "too few to tell",
+            Verdict::Unsure => "unsure (generator)",
         }
     }
 }
@@ -99,7 +102,9 @@ fn differences(before: &Report, after: &Report) -> Vec<String> {
 
 fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
     let mut rows: Vec<[String; 6]> = vec![["operation", "what", "before", "after", "ratio", "verdict"].map(str::to_string)];
-    let mut worse = false;
+    let mut counts = Counts::default();
+    let unsure = before.generator.bottleneck || after.generator.bottleneck;
+    let closed = before.settings.loop_kind == "closed";
     let mut lines: Vec<(&str, &Line, &Line)> =
         before.operations.iter().filter_map(|(name, line)| after.operations.get(name).map(|other| (name.as_str(), line, other))).collect();
     if lines.len() != 1 {
@@ -108,10 +113,10 @@ fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
     for (name, left, right) in lines {
         // In an open loop the schedule decides the throughput: a higher one is no merit, a lower one is a failure.
         let mut verdict = judge(left.throughput_ops_s, right.throughput_ops_s, noise, true);
-        if verdict == Verdict::Better && before.settings.loop_kind == "open" {
+        if verdict == Verdict::Better && !closed {
             verdict = Verdict::Same;
         }
-        worse |= verdict == Verdict::Worse;
+        verdict = counts.count(verdict, unsure);
         rows.push(row(name, "throughput", left.throughput_ops_s, right.throughput_ops_s, verdict, |v| format!("{}/s", count_text(v))));
         let failed = |line: &Line| (line.errors + line.unfinished) as f64;
         if failed(left) + failed(right) > 0.0 {
@@ -121,7 +126,7 @@ fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
                 gap if gap < -1e-4 => Verdict::Better,
                 _ => Verdict::Same,
             };
-            worse |= verdict == Verdict::Worse;
+            let verdict = counts.count(verdict, false);
             rows.push(row("", "errors and unfinished", failed(left), failed(right), verdict, count_text));
         }
         for (which, left_times, right_times) in [("response", &left.response, &right.response), ("service", &left.service, &right.service)]
@@ -136,15 +141,14 @@ fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
                     // Tails are noisier than middles.
                     Some(share) => judge(a, b, if share < 0.05 { noise * 2.0 } else { noise }, false),
                 };
-                worse |= verdict == Verdict::Worse;
+                let verdict = counts.count(verdict, unsure);
                 rows.push(row("", &format!("{which} {percentile}"), a, b, verdict, micros_text));
             }
         }
     }
     let cpu = |report: &Report| report.environment.target.cpu_us_per_op;
     if let (Some(a), Some(b)) = (cpu(before), cpu(after)) {
-        let verdict = judge(a, b, noise, false);
-        worse |= verdict == Verdict::Worse;
+        let verdict = counts.count(judge(a, b, noise, false), false);
         rows.push(row("target", "CPU per operation", a, b, verdict, |us| format!("{us:.3}us")));
     }
     let mut text = columns(&rows);
@@ -163,7 +167,35 @@ fn compare(before: &Report, after: &Report, noise: f64) -> Comparison {
             text.push_str(&format!("note: {which}, the generator was the bottleneck\n"));
         }
     }
-    Comparison { text, worse }
+    let Counts { better, worse, same, open } = counts;
+    text.push_str(&format!("{better} better, {worse} worse, {same} the same, {open} open\n"));
+    Comparison { text, worse: worse > 0 }
+}
+
+/// How often each verdict was given.
+#[derive(Default)]
+struct Counts {
+    better: u32,
+    worse: u32,
+    same: u32,
+    open: u32,
+}
+
+impl Counts {
+    /// Counts a verdict and returns it; a difference that cannot be trusted becomes an open question.
+    fn count(&mut self, verdict: Verdict, unsure: bool) -> Verdict {
+        let verdict = match verdict {
+            Verdict::Better | Verdict::Worse if unsure => Verdict::Unsure,
+            verdict => verdict,
+        };
+        *match verdict {
+            Verdict::Better => &mut self.better,
+            Verdict::Worse => &mut self.worse,
+            Verdict::Same => &mut self.same,
+            Verdict::TooFew | Verdict::Unsure => &mut self.open,
+        } += 1;
+        verdict
+    }
 }
 
 /// The share of operations beyond a percentile.
@@ -250,6 +282,16 @@ mod tests {
         assert_eq!(verdict_of(&comparison, "response p99.99"), "too few to tell");
         assert_eq!(verdict_of(&comparison, "response max"), "too few to tell");
         assert_eq!(judge(0.0, 0.0, 0.05, true), Verdict::Same);
+    }
+
+    #[test]
+    fn a_generator_at_its_limit_proves_nothing() {
+        let (fast, mut slow) = (example(100, 100_000), example(200, 100_000));
+        slow.generator.bottleneck = true;
+        let comparison = compare(&fast, &slow, 0.05);
+        assert!(!comparison.worse);
+        assert_eq!(verdict_of(&comparison, "response p50"), "unsure (generator)");
+        assert!(comparison.text.contains("after, the generator was the bottleneck"));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "FROM..TO", value_parser = ramp, help_heading = PACE)]
     pub(crate) ramp: Option<(f64, f64)>,
     /// With --ramp: search for the highest rate that meets --slo, one --step at a time
-    #[arg(long, requires = "ramp", help_heading = PACE)]
+    #[arg(long, requires = "ramp", conflicts_with_all = ["duration", "requests"], help_heading = PACE)]
     pub(crate) find_knee: bool,
     /// What has to hold, like p99<1ms or p50<200us,p99.9<5ms,errors<0.1%. Exit status 3 if it does not
     #[arg(long, value_name = "RULES", value_parser = Slo::parse, help_heading = PACE)]
@@ -139,9 +139,9 @@ pub(crate) struct Load {
     /// How sockets are driven
     #[arg(long, value_enum, default_value_t = Io::Auto, help_heading = SHAPE)]
     pub(crate) io: Io,
-    /// Spin on the clock when the next start is this close; 0 sleeps, for a generator that shares its CPU
-    #[arg(long, value_name = "TIME", default_value = "100us", value_parser = quantity::duration, help_heading = SHAPE)]
-    pub(crate) spin: Duration,
+    /// Spin on the clock when the next start is this close; 0 always sleeps [default: 100us, 0 where no CPU is left over]
+    #[arg(long, value_name = "TIME", value_parser = quantity::duration, help_heading = SHAPE)]
+    pub(crate) spin: Option<Duration>,
 
     /// Reads to writes, like 9:1 [default: 9:1]
     #[arg(long, value_name = "GET:SET", value_parser = Mix::ratio, conflicts_with_all = ["mix", "ycsb"], help_heading = WORK)]
@@ -286,6 +286,7 @@ mod tests {
             ("--rate 0", "above 0"),
             ("--ramp 10k", "FROM..TO"),
             ("--find-knee", "--ramp"),
+            ("--ramp 1..2 --find-knee --requests 5", "cannot be used with"),
             ("--duration 1us", "too short"),
             ("--requests 0", "nothing to do"),
             ("--connections 0", "within 1"),

@@ -1,5 +1,6 @@
 //! A run that makes sense: everything the options ask for, checked against each other, in the types the workers use.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::workload::{Kind, Mix, Sizes, Ttls, YCSB_VALUE};
 const BATCH_BYTES_MAX: usize = 256 << 20;
 /// Threads one generator drives; more belong on another machine.
 pub(crate) const THREADS_MAX: usize = 256;
+/// Spins for this long before an intended start: longer than a thread takes to wake up. Where the target may have to share
+/// the generator's CPUs, spinning would take away the time it is measured with.
+const SPIN: Duration = Duration::from_micros(100);
 /// Descriptors left for everything that is not a connection.
 const FILES_SPARE: u64 = 64;
 
@@ -83,6 +87,8 @@ impl Plan {
         let greeting = greeting(load)?;
         let workload = workload(load)?;
         let key_name = key_name(load, &workload)?;
+        check_pace(load)?;
+        check_outputs(load)?;
         check_kinds(load, &workload.mix, &key_name)?;
         let (threads, cpus) = threads(load)?;
         let connections = load.connections;
@@ -116,7 +122,7 @@ impl Plan {
             encoder: Encoder::new(protocol, key_name, payload),
             workload,
             verify_every: load.verify.map_or(0, |share| if share == 0.0 { 0 } else { (1.0 / share).round() as u32 }),
-            spin: load.spin,
+            spin: load.spin.unwrap_or(if machine::cpus_allowed().len() > threads { SPIN } else { Duration::ZERO }),
             drain: load.drain,
         })
     }
@@ -219,6 +225,36 @@ fn key_name(load: &Load, workload: &Workload) -> Result<KeyName, String> {
         }
     }
     Ok(KeyName::new(prefix, digits))
+}
+
+fn check_pace(load: &Load) -> Result<(), String> {
+    if load.ramp.is_some() && !load.find_knee && load.duration.is_none() && load.requests.is_some() {
+        return Err("--ramp needs a --duration to rise over, not only --requests".to_string());
+    }
+    if let Some((from, to)) = load.ramp
+        && load.find_knee
+        && from >= to
+    {
+        return Err(format!("--find-knee climbs: {from}..{to} does not"));
+    }
+    Ok(())
+}
+
+/// A file that cannot be written is better known before the run than after it.
+fn check_outputs(load: &Load) -> Result<(), String> {
+    let outputs = [&load.json, &load.markdown, &load.svg, &load.hdr];
+    let standard = outputs.iter().filter(|path| path.as_deref() == Some(Path::new("-"))).count();
+    if standard > 1 {
+        return Err("only one result can go to standard output".to_string());
+    }
+    for path in outputs.into_iter().flatten().filter(|path| path.as_path() != Path::new("-")) {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn check_kinds(load: &Load, mix: &Mix, key_name: &KeyName) -> Result<(), String> {
@@ -344,6 +380,10 @@ mod tests {
             ("--key-bytes 5", "does not fit"),
             ("--pipeline 1000 --value-size 1m --mix set=1", "256 MiB"),
             ("--user me", "--password-file"),
+            ("--ramp 1..2 --requests 5", "--duration"),
+            ("--ramp 5..2 --find-knee", "climbs"),
+            ("--json - --markdown -", "only one"),
+            ("--json /nonexistent/a.json", "cannot write"),
             ("--password-file /nonexistent", "cannot read"),
             ("--ratio 1:1 --ycsb a", "cannot be used with"),
             ("--conections 5", "similar argument"),

@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         let pace = if self.load.closed {
             Pace::Closed
         } else if let Some((from, to)) = self.load.ramp {
-            let slope_s = duration.ok_or("--ramp needs a --duration to rise over, not only --requests")?.as_secs_f64();
+            let slope_s = duration.unwrap_or(DURATION).as_secs_f64();
             let (from, to) = (self.plan.batches(from), self.plan.batches(to));
             Pace::Open(Slope { from, to, flat_s: warmup.as_secs_f64(), slope_s }, self.load.arrivals)
         } else {
