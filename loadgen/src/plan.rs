@@ -248,11 +248,13 @@ fn check_outputs(load: &Load) -> Result<(), String> {
         return Err("only one result can go to standard output".to_string());
     }
     for path in outputs.into_iter().flatten().filter(|path| path.as_path() != Path::new("-")) {
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        let cannot = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        let existed = path.exists();
+        std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(cannot)?;
+        if !existed {
+            // A run that fails leaves nothing behind that looks like a result.
+            std::fs::remove_file(path).map_err(cannot)?;
+        }
     }
     Ok(())
 }
