@@ -6,6 +6,18 @@ use crate::command::{dump, keys, object};
 
 /// In alphabetical order.
 pub(super) const COMMANDS: &[Command] = &[
+    Command::new("acl", -2, Container)
+        .about("server", "6.0.0", "depends on the subcommand")
+        .subcommands(ACL)
+        .says("", "Tells what users may do; there is one, who may do everything."),
+    Command::new("bgrewriteaof", 1, Engine)
+        .about("server", "1.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::NO_ASYNC_LOADING])
+        .says("", "Refused: there is no log to rewrite."),
+    Command::new("bgsave", -1, Engine)
+        .about("server", "1.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::NO_ASYNC_LOADING])
+        .says("[SCHEDULE]", "Refused: there is nowhere to save to."),
     Command::new("command", -1, Engine)
         .about("server", "2.8.13", "O(n) in the commands")
         .flags(&[Flags::LOADING, Flags::STALE])
@@ -48,10 +60,20 @@ pub(super) const COMMANDS: &[Command] = &[
         .categories(&[Category::Dangerous])
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .says("[section...]", "Tells how the server is doing."),
+    Command::new("lastsave", 1, Engine)
+        .about("server", "1.0.0", "O(1)")
+        .flags(&[Flags::LOADING, Flags::STALE, Flags::FAST])
+        .categories(&[Category::Admin, Category::Dangerous])
+        .tips(&["nondeterministic_output"])
+        .says("", "Tells when data was last saved; the start, as nothing ever is."),
     Command::new("latency", -2, Container)
         .about("server", "2.8.13", "depends on the subcommand")
         .subcommands(LATENCY)
         .says("", "Looks into slow moments."),
+    Command::new("lolwut", -1, Engine)
+        .about("server", "5.0.0", "O(1)")
+        .flags(&[Flags::READONLY, Flags::FAST])
+        .says("[VERSION version]", "Draws the cores at work."),
     Command::new("memory", -2, Container)
         .about("server", "4.0.0", "depends on the subcommand")
         .subcommands(MEMORY)
@@ -64,6 +86,10 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("server", "1.0.0", "O(1) for each command seen")
         .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
         .says("", "Shows every command as it arrives."),
+    Command::new("replicaof", 3, Engine)
+        .about("server", "5.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::STALE, Flags::NO_ASYNC_LOADING])
+        .says("(host port | NO ONE)", "Follows nobody: NO ONE is accepted, a leader is refused."),
     Command::new("restore-asking", -4, Shard(dump::restore))
         .about("server", "3.0.0", "O(n) in the size of the value")
         .flags(&[Flags::WRITE, Flags::DENYOOM, Flags::ASKING])
@@ -78,10 +104,18 @@ pub(super) const COMMANDS: &[Command] = &[
         .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE, Flags::FAST])
         .categories(&[Category::Admin, Category::Dangerous])
         .says("", "Tells whether this server leads or follows, and whom."),
+    Command::new("save", 1, Engine)
+        .about("server", "1.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::NO_ASYNC_LOADING, Flags::NO_MULTI])
+        .says("", "Refused: there is nowhere to save to."),
     Command::new("shutdown", -1, Engine)
         .about("server", "1.0.0", "O(1)")
         .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE, Flags::ALLOW_BUSY, Flags::NO_MULTI])
         .says("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]", "Stops the server in good order."),
+    Command::new("slaveof", 3, Engine)
+        .about("server", "1.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::STALE, Flags::NO_ASYNC_LOADING])
+        .says("(host port | NO ONE)", "The old name of REPLICAOF."),
     Command::new("slowlog", -2, Container)
         .about("server", "2.2.12", "depends on the subcommand")
         .subcommands(SLOWLOG)
@@ -97,6 +131,41 @@ pub(super) const COMMANDS: &[Command] = &[
         .flags(&[Flags::LOADING, Flags::STALE, Flags::FAST])
         .tips(&["nondeterministic_output"])
         .says("", "Tells the server's time: seconds and microseconds."),
+];
+
+const ACL: &[Command] = &[
+    Command::new("acl|cat", -2, Engine)
+        .about("server", "6.0.0", "O(n) in the commands")
+        .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("[category]", "Lists the categories of commands, or the commands of one."),
+    Command::new("acl|genpass", -2, Engine)
+        .about("server", "6.0.0", "O(1)")
+        .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("[bits]", "Makes up a password."),
+    Command::new("acl|getuser", 3, Engine)
+        .about("server", "6.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("username", "Tells what a user may do."),
+    Command::new("acl|help", 2, Engine)
+        .about("server", "6.0.0", "O(1)")
+        .flags(&[Flags::LOADING, Flags::STALE])
+        .says("", "Lists these subcommands."),
+    Command::new("acl|list", 2, Engine)
+        .about("server", "6.0.0", "O(n) in the users")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("", "Lists the users' rules, passwords left out."),
+    Command::new("acl|log", -2, Engine)
+        .about("server", "6.0.0", "O(n) in the entries")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("[count | RESET]", "Lists what users were refused."),
+    Command::new("acl|users", 2, Engine)
+        .about("server", "6.0.0", "O(n) in the users")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("", "Lists the users."),
+    Command::new("acl|whoami", 2, Engine)
+        .about("server", "6.0.0", "O(1)")
+        .flags(&[Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
+        .says("", "Tells which user this connection is."),
 ];
 
 const COMMAND: &[Command] = &[
