@@ -7,6 +7,7 @@ use crate::intake::Batch;
 #[allow(unused_imports)]
 use crate::interim::Interim;
 use crate::joint::Joint;
+use crate::latency::{LatencyMonitor, Moment};
 use crate::metrics::Metrics;
 use crate::parcel::Ticket;
 use crate::peers::Peers;
@@ -51,6 +52,12 @@ pub struct Core<K: Kernel> {
     pub(crate) monitors: Vec<ConnId>,
     /// Some core has a client in `MONITOR`.
     pub(crate) monitored: bool,
+    /// What this turn has shown to those who watch.
+    pub(crate) feed: Vec<u8>,
+    /// Lines that were not shown because there were too many.
+    pub(crate) monitor_lines_dropped: u64,
+    /// Keys are removed when their time comes, not only hidden; `DEBUG SET-ACTIVE-EXPIRE` turns it off.
+    pub(crate) active_expire: bool,
     pub(crate) pause: Option<Pause>,
 
     pub(crate) joints: HashMap<u64, Joint>,
@@ -119,6 +126,8 @@ impl<K: Kernel> Core<K> {
                 holds: Holds::default(),
                 metrics: Metrics::default(),
                 slowlog: Slowlog::new(id.0, placement.core_count()),
+                latency: LatencyMonitor::default(),
+                slow_ns: u64::MAX,
                 settings: settings.clone(),
             },
             shared,
@@ -133,6 +142,9 @@ impl<K: Kernel> Core<K> {
             lane_stalled: Vec::new(),
             monitors: Vec::new(),
             monitored: false,
+            feed: Vec::new(),
+            monitor_lines_dropped: 0,
+            active_expire: true,
             pause: None,
             joints: HashMap::new(),
             joint_next: 0,
@@ -206,6 +218,7 @@ impl<K: Kernel> Core<K> {
         self.run_batch(); //              runs -> requests -> this shard, or a lane
         self.run_ready(); //              connections whose stall ended -> as above
         self.retry_stalled();
+        self.send_feed(); //              what was shown -> those who watch
         self.flush_dirty(); //            replies -> one send per connection
         self.peers.publish(&mut self.kernel); // a turn's messages -> one publish, one wake per core
         self.tick(); //                   what is due
@@ -293,6 +306,7 @@ impl<K: Kernel> Core<K> {
         conn.active = now;
         conn.totals.bytes_in += bytes.len() as u64;
         self.executor.metrics.bytes_in += bytes.len() as u64;
+        self.executor.metrics.reads_total += 1;
         if conn.modes.has(Modes::CLOSE_AFTER_REPLY) {
             self.kernel.release(buffer);
         } else if conn.input.is_empty() && !conn.stalls.any() {
@@ -309,7 +323,7 @@ impl<K: Kernel> Core<K> {
         let query_bytes_max = self.executor.settings.query_bytes_max;
         let Some(conn) = self.connection(id) else { return };
         if conn.input.len() > query_bytes_max {
-            self.executor.metrics.closed_over_limit += 1;
+            self.executor.metrics.closed_input_over_limit += 1;
             self.close(id);
         } else if !conn.stalls.any() {
             self.ready.push(id);
@@ -434,7 +448,7 @@ impl<K: Kernel> Core<K> {
             let (class, held) = (conn.class(), conn.output.len() + conn.sending_bytes);
             let limit = self.executor.settings.output_limit(class);
             if limit.hard_bytes > 0 && held > limit.hard_bytes.max(REPLY_BYTES_MAX) {
-                self.executor.metrics.closed_over_limit += 1;
+                self.executor.metrics.closed_output_over_limit += 1;
                 self.close(id);
             }
             return;
@@ -442,6 +456,7 @@ impl<K: Kernel> Core<K> {
         let own = !conn.output.is_empty();
         let bytes: &mut Vec<u8> = if own { &mut conn.output } else { more };
         if !bytes.is_empty() {
+            self.executor.metrics.sends_total += 1;
             match self.kernel.send(id, bytes) {
                 netio::Sent::All => {
                     conn.totals.bytes_out += bytes.len() as u64;
@@ -505,12 +520,26 @@ impl<K: Kernel> Core<K> {
     }
 
     fn tick(&mut self) {
-        self.executor.metrics.wheel_backlog = self.executor.shard.tick(self.now_ms(), WHEEL_BUDGET) as u64;
+        if self.active_expire {
+            self.expire();
+        }
         if self.now.monotonic >= self.round_next {
             self.round();
         }
         if let Stop::Draining(until) = self.stop {
             self.drain(until);
+        }
+    }
+
+    /// Removes what is due.
+    fn expire(&mut self) {
+        let watched = self.executor.latency.is_on();
+        let started_ns = if watched { self.kernel.stamp_ns() } else { 0 };
+        self.executor.metrics.wheel_backlog = self.executor.shard.tick(self.now_ms(), WHEEL_BUDGET) as u64;
+        if watched {
+            let ns = self.kernel.stamp_ns().saturating_sub(started_ns);
+            let now = self.now_ms();
+            self.executor.latency.note(Moment::ExpireCycle, ns, now);
         }
     }
 
@@ -523,21 +552,27 @@ impl<K: Kernel> Core<K> {
         metrics.rate.sample(metrics.commands_total, elapsed_ns);
         metrics.rate_in.sample(metrics.bytes_in, elapsed_ns);
         metrics.rate_out.sample(metrics.bytes_out, elapsed_ns);
+        metrics.rate_busy.sample(metrics.busy_ns, elapsed_ns);
         self.monitored = self.shared.monitor_count() > 0;
         self.sweep_connections();
         self.share_memory();
         if let Some(pause) = self.pause
             && pause.until <= self.now.monotonic
         {
-            self.pause = None;
-            let waiting: Vec<ConnId> =
-                self.connections.iter().flatten().filter(|conn| conn.stalls.has(Stalls::PAUSE)).map(|conn| conn.id).collect();
-            for id in waiting {
-                self.unstall(id, Stalls::PAUSE);
-            }
+            self.end_pause();
         }
         if self.stop == Stop::Running && self.shared.is_stopping() {
             self.begin_stop();
+        }
+    }
+
+    /// Lets everybody go on whom `CLIENT PAUSE` made wait.
+    pub(crate) fn end_pause(&mut self) {
+        self.pause = None;
+        let waiting: Vec<ConnId> =
+            self.connections.iter().flatten().filter(|conn| conn.stalls.has(Stalls::PAUSE)).map(|conn| conn.id).collect();
+        for id in waiting {
+            self.unstall(id, Stalls::PAUSE);
         }
     }
 
@@ -591,7 +626,7 @@ impl<K: Kernel> Core<K> {
 
     /// Takes new settings.
     pub(crate) fn apply_settings(&mut self, settings: Arc<Settings>) {
-        self.executor.slowlog.configure(settings.slowlog_slower_than_us, settings.slowlog_entries_max);
+        self.executor.watch_slow(&settings);
         self.executor.shard.set_policy(settings.policy, settings.lfu_log_factor, settings.lfu_decay_minutes);
         self.executor.settings = settings;
         self.share_memory();

@@ -205,6 +205,7 @@ impl<K: Kernel> Core<K> {
                 self.put(from, Way::Answer, Item::Finding(ticket, Box::new(finding)));
             }
             Item::Finding(ticket, finding) => self.take_finding(ticket, *finding),
+            Item::Feed(lines) => self.take_feed(&lines),
         }
     }
 

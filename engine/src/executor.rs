@@ -3,6 +3,7 @@
 //! Whether the request came from a connection of this core, over a lane, or waited for a held key makes no difference here.
 
 use crate::hold::Holds;
+use crate::latency::{LatencyMonitor, Moment};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
@@ -21,6 +22,10 @@ pub struct Executor {
     pub metrics: Metrics,
     /// Requests that took long.
     pub slowlog: Slowlog,
+    /// Slow moments.
+    pub latency: LatencyMonitor,
+    /// From how many nanoseconds on a request interests one of the two.
+    pub slow_ns: u64,
     /// What the operator set.
     pub settings: Arc<Settings>,
 }
@@ -55,6 +60,7 @@ impl Executor {
         let command = COMMANDS_BY_NUMBER[usize::from(job.command)];
         let Handler::Shard(handler) = command.handler else { unreachable!("{} does not run on a shard", command.name) };
         let reply_from = out.len();
+        let evicted_before = self.shard.counts().evicted;
         if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
             out.extend_from_slice(OUT_OF_MEMORY);
             self.metrics.commands[usize::from(job.command)].rejected += 1;
@@ -71,9 +77,35 @@ impl Executor {
             self.metrics.commands[usize::from(job.command)].failed += 1;
             self.metrics.count_error(&out[reply_from..]);
         }
-        if self.slowlog.is_slow(ns) && !command.flags.has(Flags::SKIP_SLOWLOG) {
-            self.slowlog.note(job.args, ns, job.now);
+        if self.is_slow(ns) {
+            self.note_slow(job.command, job.args, ns, job.now);
+            if self.shard.counts().evicted > evicted_before {
+                self.latency.note(Moment::EvictionCycle, ns, job.now);
+            }
         }
         ended_ns
+    }
+
+    /// Whether a request that took so long is remembered by anybody.
+    #[inline]
+    pub fn is_slow(&self, ns: u64) -> bool {
+        ns >= self.slow_ns
+    }
+
+    /// Remembers a request that took long.
+    #[cold]
+    pub fn note_slow(&mut self, command: u16, args: Args<'_>, ns: u64, now: u64) {
+        let flags = COMMANDS_BY_NUMBER[usize::from(command)].flags;
+        if self.slowlog.is_slow(ns) && !flags.has(Flags::SKIP_SLOWLOG) {
+            self.slowlog.note(args, ns, now);
+        }
+        self.latency.note(if flags.has(Flags::FAST) { Moment::FastCommand } else { Moment::Command }, ns, now);
+    }
+
+    /// Takes new thresholds of what counts as slow.
+    pub fn watch_slow(&mut self, settings: &Settings) {
+        self.slowlog.configure(settings.slowlog_slower_than_us, settings.slowlog_entries_max);
+        self.latency.configure(settings.latency_threshold_ms);
+        self.slow_ns = self.slowlog.slower_than_ns().min(self.latency.threshold_ns());
     }
 }

@@ -494,7 +494,8 @@ impl Router {
             return parsee;
         }
         if command.spread == Spread::Everywhere {
-            parsee.route = if self.placement.core_count() == 1 { Route::Own } else { Route::Everywhere };
+            // Through a core's own port a client sees a node, and asks every node itself.
+            parsee.route = if self.placement.core_count() == 1 || self.moved { Route::Own } else { Route::Everywhere };
             return parsee;
         }
         let mut keys = keys_of(command, args);

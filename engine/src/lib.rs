@@ -13,6 +13,7 @@ mod intake;
 pub mod interim;
 mod joint;
 pub mod lane;
+pub mod latency;
 pub mod machine;
 pub mod memory;
 pub mod metrics;

@@ -99,6 +99,10 @@ pub struct Metrics {
     pub connections_total: u64,
     /// Connections refused because there were too many.
     pub connections_rejected: u64,
+    /// Buffers received.
+    pub reads_total: u64,
+    /// Sends to sockets.
+    pub sends_total: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes sent.
@@ -111,8 +115,10 @@ pub struct Metrics {
     pub closed_stuck: u64,
     /// Clients closed because they were idle.
     pub closed_idle: u64,
-    /// Clients closed because their query or output grew over its limit.
-    pub closed_over_limit: u64,
+    /// Clients closed because their unanswered input grew over its limit.
+    pub closed_input_over_limit: u64,
+    /// Clients closed because their output grew over its limit.
+    pub closed_output_over_limit: u64,
     /// Times a client was paused because it did not read.
     pub pauses: u64,
     /// Requests pushed back because a lane was full.
@@ -135,6 +141,8 @@ pub struct Metrics {
     pub rate_in: Rate,
     /// Bytes sent per second.
     pub rate_out: Rate,
+    /// Nanoseconds worked per second.
+    pub rate_busy: Rate,
 }
 
 /// The errors that are counted by name. A client that makes up names cannot make this grow.
@@ -150,13 +158,16 @@ impl Default for Metrics {
             joints_ordered: 0,
             connections_total: 0,
             connections_rejected: 0,
+            reads_total: 0,
+            sends_total: 0,
             bytes_in: 0,
             bytes_out: 0,
             errors: Vec::new(),
             errors_total: 0,
             closed_stuck: 0,
             closed_idle: 0,
-            closed_over_limit: 0,
+            closed_input_over_limit: 0,
+            closed_output_over_limit: 0,
             pauses: 0,
             lane_pushbacks: 0,
             auth_failures: 0,
@@ -168,6 +179,7 @@ impl Default for Metrics {
             rate: Rate::default(),
             rate_in: Rate::default(),
             rate_out: Rate::default(),
+            rate_busy: Rate::default(),
         }
     }
 }
@@ -215,12 +227,15 @@ impl Metrics {
         self.joints_ordered += other.joints_ordered;
         self.connections_total += other.connections_total;
         self.connections_rejected += other.connections_rejected;
+        self.reads_total += other.reads_total;
+        self.sends_total += other.sends_total;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.errors_total += other.errors_total;
         self.closed_stuck += other.closed_stuck;
         self.closed_idle += other.closed_idle;
-        self.closed_over_limit += other.closed_over_limit;
+        self.closed_input_over_limit += other.closed_input_over_limit;
+        self.closed_output_over_limit += other.closed_output_over_limit;
         self.pauses += other.pauses;
         self.lane_pushbacks += other.lane_pushbacks;
         self.auth_failures += other.auth_failures;
@@ -232,13 +247,14 @@ impl Metrics {
         self.rate.merge(&other.rate);
         self.rate_in.merge(&other.rate_in);
         self.rate_out.merge(&other.rate_out);
+        self.rate_busy.merge(&other.rate_busy);
     }
 
     /// `CONFIG RESETSTAT`: everything but the rates starts again.
     pub fn reset(&mut self) {
-        let rates = (self.rate.clone(), self.rate_in.clone(), self.rate_out.clone());
+        let rates = [&self.rate, &self.rate_in, &self.rate_out, &self.rate_busy].map(Rate::restarted);
         *self = Metrics::default();
-        (self.rate, self.rate_in, self.rate_out) = rates;
+        [self.rate, self.rate_in, self.rate_out, self.rate_busy] = rates;
     }
 }
 
@@ -263,6 +279,11 @@ impl Rate {
     /// The mean of the last samples.
     pub fn per_second(&self) -> f64 {
         self.samples.iter().sum::<f64>() / self.next.clamp(1, 16) as f64
+    }
+
+    /// The same rate, of a count that has just gone back to zero.
+    fn restarted(&self) -> Rate {
+        Rate { last: 0, ..self.clone() }
     }
 
     fn merge(&mut self, other: &Rate) {

@@ -9,6 +9,7 @@ use netio::ConnId;
 use shards::wire::{Args, Proto, Span};
 use shards::{Db, Slot};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Bytes one parcel should hold before the sender looks for room on the lane. A single request may be larger.
 pub const PARCEL_BYTES_TARGET: usize = 256 * 1024;
@@ -52,6 +53,8 @@ pub enum Item {
     Question(Ticket, Box<Question>),
     /// The answer to an [`Item::Question`].
     Finding(Ticket, Box<Finding>),
+    /// Lines for those in `MONITOR`. Not answered.
+    Feed(Arc<[u8]>),
 }
 
 /// A request that travels.

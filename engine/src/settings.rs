@@ -6,7 +6,8 @@
 use crate::interim::Policy;
 use netio::Listen;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -61,6 +62,8 @@ pub struct Settings {
     pub latency_threshold_ms: u64,
     /// Whether latency histograms are kept per command.
     pub latency_tracking: bool,
+    /// Who may use `DEBUG`: `no`, `local` or `yes`.
+    pub debug_command: String,
     /// What `HELLO` says the server is.
     pub hello_server: String,
     /// Microseconds a core spins before it sleeps.
@@ -155,12 +158,16 @@ impl Default for Settings {
             slowlog_entries_max: 128,
             latency_threshold_ms: 0,
             latency_tracking: true,
+            debug_command: "local".into(),
             hello_server: "redis".into(),
             spin_us: 0,
             inert: INERT.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         }
     }
 }
+
+/// Takes a value as text, or says what is wrong with it.
+pub type Change = fn(&mut Settings, &str) -> Result<(), String>;
 
 /// One thing an operator may set.
 pub struct Setting {
@@ -171,7 +178,7 @@ pub struct Setting {
     /// Reads it as `CONFIG GET` shows it.
     pub get: fn(&Settings) -> String,
     /// Changes it while running; `None` if it is fixed at start.
-    pub set: Option<fn(&mut Settings, &str) -> Result<(), String>>,
+    pub set: Option<Change>,
 }
 
 /// Parameters of Redis that clients and tools read or set and that have no counterpart yet, with the value that is true here.
@@ -207,8 +214,10 @@ const INERT: &[(&str, &str)] = &[
 ];
 
 fn number<T: std::str::FromStr + PartialOrd + fmt::Display>(text: &str, min: T, max: T) -> Result<T, String> {
-    let value: T = text.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
-    if value < min || value > max { Err(format!("argument must be between {min} and {max} inclusive")) } else { Ok(value) }
+    let whole: i128 = text.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+    // What does not even fit the type is outside the bounds too.
+    let value = T::from_str(&whole.to_string()).ok().filter(|value| (&min..=&max).contains(&value));
+    value.ok_or_else(|| format!("argument must be between {min} and {max} inclusive"))
 }
 
 /// Bytes with an optional unit, as Redis writes them: `100mb`, `1g`. `k`, `m`, `g` are powers of ten, `kb`, `mb`, `gb` of two.
@@ -243,7 +252,7 @@ fn yes(value: bool) -> String {
 
 fn parse_output_limits(current: &[OutputLimit; 3], text: &str) -> Result<[OutputLimit; 3], String> {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     let mut limits = *current;
@@ -305,6 +314,12 @@ pub static SETTINGS: &[Setting] = &[
         name: "dir",
         summary: "Where files are kept.",
         get: |_| std::env::current_dir().map_or_else(|_| String::new(), |dir| dir.display().to_string()),
+        set: None,
+    },
+    Setting {
+        name: "enable-debug-command",
+        summary: "Who may use DEBUG: nobody, those on this machine, or everybody. Fixed at start.",
+        get: |s| s.debug_command.clone(),
         set: None,
     },
     Setting {
@@ -482,10 +497,62 @@ impl Settings {
             .chain(self.inert.iter().map(|(name, value)| (*name, value.clone())))
     }
 
+    /// Writes what was changed from the defaults into a configuration file: a setting that the file names gets its new value in
+    /// place, others are put at the end, and everything else in the file stays as it is.
+    ///
+    /// Never writes the password: it does not belong into this file.
+    pub fn rewrite(&self, path: &Path) -> Result<(), String> {
+        let before = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let after = self.rewritten(&before)?;
+        // Aside and renamed, so that a crash leaves one whole file or the other.
+        let aside = path.with_extension("toml.new");
+        fs::write(&aside, after).and_then(|()| fs::rename(&aside, path)).map_err(|error| error.to_string())
+    }
+
+    fn rewritten(&self, before: &str) -> Result<String, String> {
+        let defaults = Settings::default();
+        let mut wanted: Vec<(&str, String)> = SETTINGS
+            .iter()
+            .filter(|setting| setting.set.is_some() && setting.name != "requirepass")
+            .map(|setting| (setting.name, (setting.get)(self), (setting.get)(&defaults)))
+            .chain(self.inert.iter().zip(INERT).map(|((name, value), (_, default))| (*name, value.clone(), (*default).to_owned())))
+            .filter(|(name, value, default)| value != default || names_setting(before, name))
+            .map(|(name, value, _)| (name, value))
+            .collect();
+        let mut after = String::new();
+        for line in before.lines() {
+            match wanted.iter().position(|(name, _)| line_names(line, name)) {
+                Some(index) => {
+                    let (name, value) = wanted.remove(index);
+                    after += &format!("{name} = {}\n", toml::Value::String(value));
+                }
+                None => {
+                    after += line;
+                    after.push('\n');
+                }
+            }
+        }
+        for (name, value) in wanted {
+            after += &format!("{name} = {}\n", toml::Value::String(value));
+        }
+        // A value over several lines would be cut in two; better no change than a file that cannot be read.
+        after.parse::<toml::Table>().map_err(|_| "the file has values over several lines; write them in one".to_owned())?;
+        Ok(after)
+    }
+
     /// The output limit of a class.
     pub fn output_limit(&self, class: ClientClass) -> OutputLimit {
         self.output_limits[class as usize]
     }
+}
+
+/// Whether a line of a configuration file sets `name`, written with `-` or with `_`.
+fn line_names(line: &str, name: &str) -> bool {
+    line.split_once('=').is_some_and(|(key, _)| key.trim().trim_matches('"').replace('_', "-") == name)
+}
+
+fn names_setting(text: &str, name: &str) -> bool {
+    text.lines().any(|line| line_names(line, name))
 }
 
 #[cfg(test)]
@@ -529,6 +596,19 @@ mod tests {
         assert_eq!(parse_bytes("1g"), Ok(1_000_000_000));
         assert!(parse_bytes("1x").is_err());
         assert!(parse_bytes("99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn a_rewritten_file_keeps_what_it_does_not_know() {
+        let before = "# ours\nport = 7000\nmaxclients = 5 # few\nslowlog_max_len = 1\n";
+        let settings = Settings::default()
+            .changed(&[("maxclients", "77"), ("timeout", "9"), ("requirepass", "pw")].map(|(name, value)| (name.into(), value.into())))
+            .expect("valid");
+        let after = settings.rewritten(before).expect("whole lines");
+        let expected = "# ours\nport = 7000\nmaxclients = \"77\"\nslowlog-max-len = \"128\"\ntimeout = \"9\"\n";
+        assert_eq!(after, expected);
+        assert_eq!(settings.rewritten(&after).expect("whole lines"), expected, "twice changes nothing");
+        assert!(settings.rewritten("timeout = \"\"\"\n5\"\"\"\n").is_err());
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Shared {
         self.sum(|line| &line.monitors)
     }
 
+    /// Clients of one core that watch commands.
+    pub fn monitor_count_of(&self, core: CoreId) -> u64 {
+        self.line(core).monitors.load(Ordering::Relaxed)
+    }
+
     /// Bytes all cores hold, as of their last rounds.
     pub fn memory_bytes(&self) -> u64 {
         self.sum(|line| &line.memory_bytes)

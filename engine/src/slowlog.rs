@@ -53,6 +53,11 @@ impl Slowlog {
         self.requests.truncate(entries_max);
     }
 
+    /// From how many nanoseconds on a request is kept.
+    pub fn slower_than_ns(&self) -> u64 {
+        self.slower_than_ns
+    }
+
     /// Whether a request that took this long is kept.
     #[inline]
     pub fn is_slow(&self, ns: u64) -> bool {

@@ -1,8 +1,11 @@
 //! Questions that every core answers: clients, counts, settings. Control rate; never on the way of a key.
 
+use crate::latency::Event;
 use crate::metrics::Metrics;
+use crate::placement::CoreId;
 use crate::settings::Settings;
 use crate::slowlog::SlowRequest;
+use shards::Slot;
 use shards::shard::Counts;
 use std::sync::Arc;
 
@@ -19,8 +22,13 @@ pub enum Question {
     Clients(ClientFilter),
     /// Close those of your clients that match.
     Kill(ClientFilter),
-    /// Your slow requests.
-    Slowlog,
+    /// Your newest slow requests.
+    Slowlog {
+        /// At most so many.
+        count_max: usize,
+    },
+    /// How many do you keep?
+    SlowlogLen,
     /// Forget them.
     SlowlogReset,
     /// These settings hold from now on.
@@ -32,10 +40,28 @@ pub enum Question {
         /// Reads go on.
         writes_only: bool,
     },
-    /// Somebody watches all commands, or nobody does any more.
-    Monitored(bool),
-    /// Stop taking clients and end the turn loop.
-    Stop,
+    /// Your slow moments.
+    Latency,
+    /// Forget those of these names, or all.
+    LatencyReset(Vec<String>),
+    /// Somebody watches all commands. That nobody does any more is found out in the next round.
+    Monitored,
+    /// Which keys of this slot do you have, in database 0?
+    KeysInSlot {
+        /// The slot; a core that does not own it has none.
+        slot: Slot,
+        /// At most so many.
+        count_max: usize,
+    },
+    /// `DEBUG OBJECT`, asked of the core that has the key.
+    DebugObject(crate::hold::Request, u64),
+    /// Stop everything for so long.
+    Sleep {
+        /// Nanoseconds.
+        ns: u64,
+    },
+    /// Whether to remove keys when their time comes.
+    ActiveExpire(bool),
 }
 
 /// Which clients are meant; all conditions must hold.
@@ -47,8 +73,8 @@ pub struct ClientFilter {
     pub addr: Option<String>,
     /// Having dialled this address.
     pub laddr: Option<String>,
-    /// Of this type: `normal`, `master`, `replica`, `pubsub`.
-    pub kind: Option<String>,
+    /// Of this type.
+    pub kind: Option<ClientKind>,
     /// Logged in as this user.
     pub user: Option<String>,
     /// Older than this many seconds.
@@ -57,11 +83,42 @@ pub struct ClientFilter {
     pub skip: Option<u64>,
 }
 
+/// Types of clients as `CLIENT LIST` knows them. There are only normal ones so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Anybody, those in `MONITOR` included.
+    Normal,
+    /// A server this one follows.
+    Master,
+    /// A server that follows this one.
+    Replica,
+    /// A subscriber.
+    Pubsub,
+}
+
+impl ClientKind {
+    /// The type of this name, in any case.
+    pub fn named(name: &[u8]) -> Option<ClientKind> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"normal" => Some(ClientKind::Normal),
+            b"master" => Some(ClientKind::Master),
+            b"slave" | b"replica" => Some(ClientKind::Replica),
+            b"pubsub" => Some(ClientKind::Pubsub),
+            _ => None,
+        }
+    }
+}
+
 /// What a core answers.
 #[derive(Clone, Debug)]
 pub enum Finding {
     /// The request's reply.
-    Reply(Vec<u8>),
+    Reply {
+        /// In the asking connection's dialect.
+        bytes: Vec<u8>,
+        /// How many keys this core has in the request's database.
+        keys: u64,
+    },
     /// Counts.
     Stats(Box<CoreStats>),
     /// Lines of `CLIENT LIST`, by client id.
@@ -70,6 +127,12 @@ pub enum Finding {
     Killed(u64),
     /// Slow requests, the newest first.
     Slowlog(Vec<SlowRequest>),
+    /// Slow moments.
+    Latency(Vec<Event>),
+    /// Keys.
+    Keys(Vec<Vec<u8>>),
+    /// A number.
+    Count(u64),
     /// Done.
     Done,
 }
@@ -77,6 +140,8 @@ pub enum Finding {
 /// What one core has counted and holds.
 #[derive(Clone, Debug)]
 pub struct CoreStats {
+    /// Who answers.
+    pub core: CoreId,
     /// Counts of requests.
     pub metrics: Metrics,
     /// Counts of the shard.
@@ -85,6 +150,8 @@ pub struct CoreStats {
     pub dbs: Vec<(u64, u64)>,
     /// Connections now.
     pub clients: u64,
+    /// Of those, through the core's own port.
+    pub cluster_clients: u64,
     /// Connections in `MONITOR`.
     pub monitors: u64,
     /// Connections whose requests wait.
@@ -103,6 +170,8 @@ pub struct CoreStats {
     pub client_input_max: u64,
     /// See above.
     pub client_output_max: u64,
+    /// Lines not shown to those in `MONITOR` because there were too many.
+    pub monitor_lines_dropped: u64,
     /// Nanoseconds this core has run.
     pub age_ns: u64,
 }

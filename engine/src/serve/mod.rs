@@ -2,27 +2,47 @@
 //!
 //! A file per noun. Each handler is a [`Serve`]; what needs every core's word is a [`Survey`].
 
+mod access;
+mod client;
+mod cluster;
+mod command;
+mod config;
 mod connection;
+mod debug;
 mod everywhere;
+mod info;
+mod latency;
+mod memory;
+mod monitor;
+mod redaction;
 mod server;
+mod slowlog;
 
 use crate::connection::Stalls;
 use crate::core::Core;
 use crate::hold::Request;
+use crate::metrics::Metrics;
 use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
-use crate::survey::{Finding, Question};
+use crate::placement::CoreId;
+use crate::survey::{CoreStats, Finding, Question};
 use netio::{ConnId, Kernel};
 use shards::command::COMMANDS_BY_NUMBER;
 use shards::wire::Reply;
 
+/// The version of Redis whose behaviour clients may expect. Some refuse to work with less; none may see more than there is.
+pub(crate) const REDIS_VERSION: &str = "7.4.1";
+
+/// What cluster commands are answered when cores do not show themselves as nodes. Clients look for these very words.
+const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
+
 /// Answers one command of one connection.
 ///
 /// Writes exactly one reply to the last argument; or none, if it began a survey, which will.
-pub type Serve<K> = fn(&mut Core<K>, ConnId, &Request, &mut Vec<u8>);
+pub(crate) type Serve<K> = fn(&mut Core<K>, ConnId, &Request, &mut Vec<u8>);
 
 /// A question that was put to every core, at the core that asked.
-pub struct Survey<K: Kernel> {
+pub(crate) struct Survey<K: Kernel> {
     waiting: usize,
     findings: Vec<Finding>,
     then: Then<K>,
@@ -39,7 +59,79 @@ pub(crate) fn table<K: Kernel>() -> Vec<Option<Serve<K>>> {
 /// The handler of a command the engine answers, by full name.
 fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
     Some(match name {
+        "acl|cat" => access::cat,
+        "acl|genpass" => access::genpass,
+        "acl|getuser" => access::getuser,
+        "acl|list" => access::list,
+        "acl|log" => access::log,
+        "acl|users" => access::users,
+        "acl|whoami" => access::whoami,
+        "asking" | "readonly" | "readwrite" => connection::cluster_word,
+        "auth" => connection::auth,
+        "bgrewriteaof" | "bgsave" | "save" => server::save,
+        "client|caching" => client::caching,
+        "client|getname" => client::getname,
+        "client|getredir" => client::getredir,
+        "client|id" => client::id,
+        "client|info" => client::info,
+        "client|kill" => client::kill,
+        "client|list" => client::list,
+        "client|maint_notifications" => client::maint_notifications,
+        "client|no-evict" => client::no_evict,
+        "client|no-touch" => client::no_touch,
+        "client|pause" => client::pause,
+        "client|reply" => client::reply,
+        "client|setinfo" => client::setinfo,
+        "client|setname" => client::setname,
+        "client|tracking" => client::tracking,
+        "client|trackinginfo" => client::trackinginfo,
+        "client|unblock" => client::unblock,
+        "client|unpause" => client::unpause,
+        "command" => command::command,
+        "command|count" => command::count,
+        "command|docs" => command::docs,
+        "command|getkeys" => command::getkeys,
+        "command|getkeysandflags" => command::getkeysandflags,
+        "command|info" => command::info,
+        "command|list" => command::list,
+        "config|get" => config::get,
+        "config|resetstat" => config::resetstat,
+        "config|rewrite" => config::rewrite,
+        "config|set" => config::set,
+        "debug" => debug::debug,
+        "echo" => connection::echo,
+        "hello" => connection::hello,
+        "info" => info::info,
+        "lastsave" => server::lastsave,
+        "latency|doctor" => latency::doctor,
+        "latency|graph" => latency::graph,
+        "latency|histogram" => latency::histogram,
+        "latency|history" => latency::history,
+        "latency|latest" => latency::latest,
+        "latency|reset" => latency::reset,
+        "lolwut" => server::lolwut,
+        "memory|doctor" => memory::doctor,
+        "memory|malloc-stats" => memory::malloc_stats,
+        "memory|purge" => memory::purge,
+        "memory|stats" => memory::stats,
+        "module|list" => access::modules,
+        "module|load" | "module|loadex" | "module|unload" => access::no_modules,
+        "monitor" => monitor::monitor,
         "ping" => connection::ping,
+        "quit" => connection::quit,
+        "replicaof" | "slaveof" => server::replicaof,
+        "reset" => connection::reset,
+        "role" => server::role,
+        "select" => connection::select,
+        "shutdown" => server::shutdown,
+        "slowlog|get" => slowlog::get,
+        "slowlog|len" => slowlog::len,
+        "slowlog|reset" => slowlog::reset,
+        "time" => server::time,
+        "wait" => server::wait,
+        "waitaof" => server::waitaof,
+        _ if name.ends_with("|help") => command::help,
+        _ if name.starts_with("cluster|") => cluster::cluster,
         _ => return None,
     })
 }
@@ -47,10 +139,7 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
 impl<K: Kernel> Core<K> {
     /// Answers a command of the engine.
     pub(crate) fn serve(&mut self, id: ConnId, request: Request, reply: &mut Vec<u8>) {
-        let Some(serve) = self.serves[usize::from(request.command)] else {
-            Reply::new(reply, request.proto).error("ERR not yet");
-            return;
-        };
+        let serve = self.serves[usize::from(request.command)].expect("the tests prove that every command of the engine has a handler");
         let started_ns = self.kernel.stamp_ns();
         serve(self, id, &request, reply);
         let ns = self.kernel.stamp_ns().saturating_sub(started_ns);
@@ -60,21 +149,53 @@ impl<K: Kernel> Core<K> {
             self.executor.metrics.commands[usize::from(request.command)].failed += 1;
             self.executor.metrics.count_error(reply);
         }
+        if self.executor.is_slow(ns) {
+            self.note_slow(id, &request, ns);
+        }
+    }
+
+    /// Remembers a slow command of the engine, without its secrets.
+    #[cold]
+    fn note_slow(&mut self, id: ConnId, request: &Request, ns: u64) {
+        let words = redaction::shown(request.command, request.args());
+        let shown = Request::of(request.command, request.db, request.proto, words.iter().map(|word| &**word));
+        let now = self.now_ms();
+        let addr = self.connections[id.index as usize].as_deref().map_or_else(String::new, |conn| self.peer_text(conn));
+        let name = self.connection(id).and_then(|conn| conn.names.as_ref()).map_or_else(String::new, |names| names.name.clone());
+        let noted = self.executor.slowlog.noted();
+        self.executor.note_slow(request.command, shown.args(), ns, now);
+        if self.executor.slowlog.noted() != noted
+            && let Some(slow) = self.executor.slowlog.newest()
+        {
+            (slow.client_addr, slow.client_name) = (addr, name);
+        }
     }
 
     /// Puts a question to every core, this one included; `then` makes the connection's reply when all have answered.
     /// The connection runs nothing else until then.
     pub(crate) fn survey(&mut self, id: ConnId, question: Question, then: Then<K>) {
+        let cores: Vec<CoreId> = self.placement.cores().collect();
+        self.survey_cores(id, &cores, question, then);
+    }
+
+    /// Puts a question to some cores.
+    pub(crate) fn survey_cores(&mut self, id: ConnId, cores: &[CoreId], question: Question, then: Then<K>) {
         let Some(conn) = self.connection(id) else { return };
         let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
         self.stall(id, Stalls::JOINT);
-        let others: Vec<_> = self.peers.others().collect();
-        self.surveys.insert(ticket, Survey { waiting: others.len() + 1, findings: Vec::new(), then });
-        for core in others {
-            self.peers.put(core, Way::Ask, Item::Question(ticket, Box::new(question.clone())));
+        self.surveys.insert(ticket, Survey { waiting: cores.len(), findings: Vec::new(), then });
+        let mut own = false;
+        for core in cores {
+            if *core == self.id {
+                own = true;
+            } else {
+                self.peers.put(*core, Way::Ask, Item::Question(ticket, Box::new(question.clone())));
+            }
         }
-        let finding = self.answer_question(&question);
-        self.take_finding(ticket, finding);
+        if own {
+            let finding = self.answer_question(&question);
+            self.take_finding(ticket, finding);
+        }
     }
 
     /// Another core's answer, or this one's own.
@@ -95,5 +216,51 @@ impl<K: Kernel> Core<K> {
         }
         self.settle(ticket, &reply);
         self.unstall(ticket.conn, Stalls::JOINT);
+    }
+}
+
+/// The statistics of all cores, in their order.
+fn stats_of(findings: Vec<Finding>) -> Vec<CoreStats> {
+    let mut cores: Vec<CoreStats> = findings
+        .into_iter()
+        .map(|finding| match finding {
+            Finding::Stats(stats) => *stats,
+            _ => unreachable!("the question is for statistics"),
+        })
+        .collect();
+    cores.sort_by_key(|stats| stats.core);
+    cores
+}
+
+/// What all cores have counted, together.
+fn merged_metrics(findings: Vec<Finding>) -> Metrics {
+    let mut metrics = Metrics::default();
+    stats_of(findings).iter().for_each(|stats| metrics.merge(&stats.metrics));
+    metrics
+}
+
+/// By database: keys, and keys with a deadline, of all cores together.
+fn merged_dbs(cores: &[CoreStats]) -> Vec<(u64, u64)> {
+    let count = cores.first().map_or(0, |core| core.dbs.len());
+    (0..count).map(|db| cores.iter().fold((0, 0), |(keys, timed), core| (keys + core.dbs[db].0, timed + core.dbs[db].1))).collect()
+}
+
+/// The sum of the cores' numbers.
+fn sum_of(findings: &[Finding]) -> u64 {
+    findings.iter().map(|finding| if let Finding::Count(count) = finding { *count } else { 0 }).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shards::command::Handler;
+
+    #[test]
+    fn every_command_of_the_engine_has_a_handler_and_no_other_has() {
+        for command in COMMANDS_BY_NUMBER {
+            let name = command.full_name;
+            let own = matches!(command.handler, Handler::Engine);
+            assert_eq!(serve_of::<netio::Uring>(name).is_some(), own, "{name}");
+        }
     }
 }

@@ -1,26 +1,213 @@
-//! What every core answers about itself.
+//! What every core answers about itself, and the commands about the server as a whole: `TIME`, `SHUTDOWN`, `WAIT`, `ROLE`, ….
 
 use crate::core::Core;
 use crate::hold::Request;
+#[allow(unused_imports)]
+use crate::interim::Interim;
 use crate::placement::CoreId;
-use crate::survey::{Finding, Question};
+use crate::survey::{CoreStats, Finding, Question};
 use netio::{ConnId, Kernel};
+use shards::command::texts;
+use shards::number;
+use shards::wire::Reply;
+use shards::{Db, Slot};
+use std::time::Duration;
+
+/// `TIME`
+pub(super) fn time<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let ms = core.now.wall.0;
+    let us = ms % 1000 * 1000 + u64::from(core.now.wall_us_part);
+    let mut reply = Reply::new(out, request.proto);
+    reply.array(2);
+    reply.bulk_integer((ms / 1000) as i64);
+    reply.bulk_integer(us as i64);
+}
+
+/// `ROLE`: the leader of nobody.
+pub(super) fn role<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let mut reply = Reply::new(out, request.proto);
+    reply.array(3);
+    reply.bulk(b"master");
+    reply.integer(0);
+    reply.array(0);
+}
+
+/// `LASTSAVE`: nothing was saved since the start, which is what Redis says then too.
+pub(super) fn lastsave<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    Reply::new(out, request.proto).integer((core.shared.started_wall.0 / 1000) as i64);
+}
+
+/// `SAVE`, `BGSAVE`, `BGREWRITEAOF`: there is nowhere to save to.
+pub(super) fn save<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    Reply::new(out, request.proto).error("ERR nothing can be saved: this server keeps its data in memory only (durability none)");
+}
+
+/// `REPLICAOF`, `SLAVEOF`: following nobody is what this server does.
+pub(super) fn replicaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let mut reply = Reply::new(out, request.proto);
+    if args.get(1).eq_ignore_ascii_case(b"no") && args.get(2).eq_ignore_ascii_case(b"one") {
+        return reply.ok();
+    }
+    reply.error("ERR this server cannot follow another one");
+}
+
+/// `WAIT numreplicas timeout`: how many replicas have confirmed. There are none, none can come, and so there is nothing to wait
+/// for: the answer is given at once, where Redis would let the client sit out its timeout for the same zero.
+pub(super) fn wait<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let mut reply = Reply::new(out, request.proto);
+    let (Some(_), Some(timeout)) = (number::parse_i64(args.get(1)), number::parse_i64(args.get(2))) else {
+        return reply.error(texts::NOT_INTEGER);
+    };
+    if timeout < 0 {
+        return reply.error("ERR timeout is negative");
+    }
+    reply.integer(0);
+}
+
+/// `WAITAOF numlocal numreplicas timeout`
+pub(super) fn waitaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let mut reply = Reply::new(out, request.proto);
+    let numbers = [1, 2, 3].map(|index| number::parse_i64(args.get(index)));
+    let [Some(local), Some(_), Some(timeout)] = numbers else { return reply.error(texts::NOT_INTEGER) };
+    if !(0..=1).contains(&local) {
+        return reply.error("ERR value is out of range, must be between 0 and 1");
+    }
+    if timeout < 0 {
+        return reply.error("ERR timeout is negative");
+    }
+    if local > 0 {
+        return reply.error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+    }
+    reply.array(2);
+    reply.integer(0);
+    reply.integer(0);
+}
+
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`: the connection closes instead of an answer.
+pub(super) fn shutdown<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let mut reply = Reply::new(out, request.proto);
+    let (mut save, mut nosave, mut abort, mut hurry) = (false, false, false, false);
+    for word in args.iter_from(1) {
+        match word.to_ascii_lowercase().as_slice() {
+            b"save" => save = true,
+            b"nosave" => nosave = true,
+            b"abort" => abort = true,
+            b"now" | b"force" => hurry = true,
+            _ => return reply.error(texts::SYNTAX),
+        }
+    }
+    if (abort && (save || nosave || hurry)) || (save && nosave) {
+        return reply.error(texts::SYNTAX);
+    }
+    if abort {
+        return reply.error("ERR No shutdown in progress.");
+    }
+    if save {
+        return reply
+            .error("ERR Errors trying to SHUTDOWN. Nothing can be saved: this server keeps its data in memory only. Use SHUTDOWN NOSAVE.");
+    }
+    tracing::info!("a client asked for the end: SHUTDOWN");
+    core.shared.stop();
+    core.begin_stop();
+}
+
+/// `LOLWUT [VERSION n] [...]`
+pub(super) fn lolwut<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let cores = usize::from(core.placement.core_count());
+    let rim: String = "─".repeat(cores.min(16) * 4 + 1);
+    let hubs: String = (0..cores.min(16)).map(|_| "│ ◉ ").collect();
+    let text = format!(
+        "┌{rim}┐\n│ {hubs}\n└{rim}┘\nEvery core turns its own wheel; none waits for another.\n\nCorewheel ver. {}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    Reply::new(out, request.proto).verbatim(text.as_bytes());
+}
 
 impl<K: Kernel> Core<K> {
     /// This core's answer to a question put to all.
     pub(crate) fn answer_question(&mut self, question: &Question) -> Finding {
         match question {
-            Question::Run(request, _) => self.run_everywhere(request),
-            _ => Finding::Done,
+            Question::Run(request, now) => return self.run_everywhere(request, *now),
+            Question::Stats => return Finding::Stats(Box::new(self.stats())),
+            Question::ResetStats => {
+                self.executor.metrics.reset();
+                self.executor.shard.reset_counts();
+            }
+            Question::Clients(filter) => return Finding::Clients(self.client_lines(filter)),
+            Question::Kill(filter) => return Finding::Killed(self.close_clients(filter)),
+            Question::Slowlog { count_max } => {
+                return Finding::Slowlog(self.executor.slowlog.requests().take(*count_max).cloned().collect());
+            }
+            Question::SlowlogLen => return Finding::Count(self.executor.slowlog.requests().len() as u64),
+            Question::SlowlogReset => self.executor.slowlog.clear(),
+            Question::Latency => return Finding::Latency(self.executor.latency.events().to_vec()),
+            Question::LatencyReset(names) => return Finding::Count(self.executor.latency.reset(names) as u64),
+            Question::Settings(settings) => self.apply_settings(settings.clone()),
+            Question::Pause { until_ns, writes_only } => self.pause_clients(*until_ns, *writes_only),
+            Question::Monitored => self.monitored = true,
+            Question::KeysInSlot { slot, count_max } => return Finding::Keys(self.keys_in_slot(*slot, *count_max)),
+            Question::Sleep { ns } => std::thread::sleep(Duration::from_nanos(*ns)),
+            Question::ActiveExpire(on) => self.active_expire = *on,
+            Question::DebugObject(request, now) => return self.run_debug_object(request, *now),
+        }
+        Finding::Done
+    }
+
+    /// What this core has counted and holds.
+    fn stats(&mut self) -> CoreStats {
+        let shard = &self.executor.shard;
+        let dbs = (0..shard.db_count()).map(|db| (shard.len(Db(db)) as u64, shard.len_with_deadline(Db(db)) as u64)).collect();
+        let conns = || self.connections.iter().flatten();
+        CoreStats {
+            core: self.id,
+            metrics: self.executor.metrics.clone(),
+            counts: *shard.counts(),
+            dbs,
+            clients: self.connection_count as u64,
+            cluster_clients: conns().filter(|conn| conn.modes.has(crate::connection::Modes::CLUSTER_PORT)).count() as u64,
+            monitors: self.monitors.len() as u64,
+            stalled: conns().filter(|conn| conn.stalls.any()).count() as u64,
+            waiting: self.executor.holds.waiters() as u64,
+            shard_bytes: shard.used_bytes() as u64,
+            connection_bytes: conns().map(|conn| conn.memory_bytes() as u64).sum(),
+            kernel_bytes: self.kernel.memory_bytes() as u64,
+            lane_bytes: self.peers.memory_bytes() as u64,
+            client_input_max: conns().map(|conn| conn.input.capacity() as u64).max().unwrap_or(0),
+            client_output_max: conns().map(|conn| conn.output.capacity() as u64).max().unwrap_or(0),
+            monitor_lines_dropped: self.monitor_lines_dropped,
+            age_ns: self.now.monotonic.since(self.started),
+        }
+    }
+
+    /// Keys of one slot of database 0, at most so many; none if the slot is another core's.
+    fn keys_in_slot(&mut self, slot: Slot, count_max: usize) -> Vec<Vec<u8>> {
+        if self.placement.core_of(slot) != self.id {
+            return Vec::new();
+        }
+        let now = self.now_ms();
+        let mut keys = Vec::new();
+        let mut cursor = shards::shard::Cursor::default();
+        loop {
+            cursor = self.executor.shard.scan(Db(0), cursor, 1024, now, &mut |found| {
+                if keys.len() < count_max && Slot::of(found.key) == slot {
+                    keys.push(found.key.to_vec());
+                }
+            });
+            if cursor == shards::shard::Cursor::default() || keys.len() >= count_max {
+                return keys;
+            }
         }
     }
 
     /// The address at which this connection's client reaches a core.
     pub(crate) fn node_address(&mut self, id: ConnId, core: CoreId) -> (String, u16) {
         let host = self.kernel.local_addr(id).map_or_else(|| "127.0.0.1".to_owned(), |addr| addr.ip().to_string());
-        (host, self.executor.settings.cluster_port_first.unwrap_or(self.executor.settings.port) + core.0)
+        let settings = &self.executor.settings;
+        let port = settings.cluster_port_first.map_or(settings.port, |first| first + core.0);
+        (host, port)
     }
-
-    /// Shows a request to those who watch.
-    pub(crate) fn show_monitors(&mut self, _id: ConnId, _request: &Request) {}
 }

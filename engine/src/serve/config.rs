@@ -1,0 +1,63 @@
+//! `CONFIG`: reading and changing settings, on all cores at once.
+
+use crate::core::Core;
+use crate::hold::Request;
+use crate::survey::Question;
+use netio::{ConnId, Kernel};
+use shards::glob;
+use shards::wire::Reply;
+use std::sync::Arc;
+
+/// `CONFIG GET parameter [parameter ...]`
+pub(super) fn get<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let patterns: Vec<&[u8]> = args.iter_from(2).collect();
+    let found: Vec<(&str, String)> = core
+        .executor
+        .settings
+        .pairs()
+        .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches_in_any_case(pattern, name.as_bytes())))
+        .collect();
+    let mut reply = Reply::new(out, request.proto);
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+}
+
+/// `CONFIG SET parameter value [parameter value ...]`: all or none, and on every core before the answer.
+pub(super) fn set<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let args = request.args();
+    let mut reply = Reply::new(out, request.proto);
+    if !args.len().is_multiple_of(2) {
+        return reply.error("ERR wrong number of arguments for 'config|set' command");
+    }
+    let text = |index: usize| String::from_utf8_lossy(args.get(index)).into_owned();
+    let changes: Vec<(String, String)> = (2..args.len()).step_by(2).map(|index| (text(index), text(index + 1))).collect();
+    match core.executor.settings.changed(&changes) {
+        Err(why) => reply.error(&why),
+        Ok(next) => core.survey(id, Question::Settings(Arc::new(next)), Box::new(|_, _, _, reply| reply.ok())),
+    }
+}
+
+/// `CONFIG RESETSTAT`
+pub(super) fn resetstat<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: &Request, _out: &mut Vec<u8>) {
+    core.survey(id, Question::ResetStats, Box::new(|_, _, _, reply| reply.ok()));
+}
+
+/// `CONFIG REWRITE`: puts what differs from the defaults into the configuration file; what else the file says stays.
+pub(super) fn rewrite<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+    let mut reply = Reply::new(out, request.proto);
+    let settings = &core.executor.settings;
+    let Some(path) = settings.config_file.clone() else {
+        return reply.error("ERR The server is running without a config file");
+    };
+    match settings.rewrite(&path) {
+        Ok(()) => reply.ok(),
+        Err(why) => {
+            tracing::warn!(path = %path.display(), %why, "CONFIG REWRITE failed");
+            reply.error(&format!("ERR Rewriting config file: {why}"));
+        }
+    }
+}
