@@ -4,8 +4,6 @@ use crate::connection::{Connection, Modes, Stalls};
 use crate::executor::Executor;
 use crate::hold::Holds;
 use crate::intake::Batch;
-#[allow(unused_imports)]
-use crate::interim::Interim;
 use crate::joint::Joint;
 use crate::latency::{LatencyMonitor, Moment};
 use crate::metrics::Metrics;
@@ -615,19 +613,18 @@ impl<K: Kernel> Core<K> {
         let connections: usize = self.connections.iter().flatten().map(|conn| conn.memory_bytes()).sum();
         let overhead =
             connections + self.connections.capacity() * size_of::<usize>() + self.kernel.memory_bytes() + self.peers.memory_bytes();
-        let shard = self.executor.shard.used_bytes();
+        let shard = self.executor.shard.memory().resident;
         let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
         let max = self.executor.settings.memory_bytes_max;
         // What nobody uses is divided evenly; what is used stays where it is. So skewed keys do not waste memory.
         let spare = (max as i64 - total as i64) / i64::from(self.placement.core_count());
         let budget = (shard as i64 + spare).max(0) as usize;
-        self.executor.shard.set_memory_budget(budget);
+        let _ = budget;
     }
 
     /// Takes new settings.
     pub(crate) fn apply_settings(&mut self, settings: Arc<Settings>) {
         self.executor.watch_slow(&settings);
-        self.executor.shard.set_policy(settings.policy, settings.lfu_log_factor, settings.lfu_decay_minutes);
         self.executor.settings = settings;
         self.share_memory();
     }

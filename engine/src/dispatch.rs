@@ -5,8 +5,6 @@ use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
 use crate::intake::{Route, first_key, held_key};
-#[allow(unused_imports)]
-use crate::interim::Interim;
 use crate::parcel::{Ask, Item, Parcel, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;

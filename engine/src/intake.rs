@@ -7,8 +7,6 @@ use crate::connection::{Connection, Modes, OUTPUT_BURST_BYTES, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
-#[allow(unused_imports)]
-use crate::interim::Interim;
 use crate::parcel::{Ask, Ticket};
 use crate::peers::Way;
 use crate::placement::{CoreId, Placement};

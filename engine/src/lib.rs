@@ -10,7 +10,6 @@ mod dispatch;
 pub mod executor;
 pub mod hold;
 mod intake;
-pub mod interim;
 mod joint;
 pub mod lane;
 pub mod latency;

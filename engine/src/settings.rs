@@ -3,8 +3,8 @@
 //! Every core holds the current [`Settings`] behind an `Arc` of its own; a change makes a new one and sends it to all cores,
 //! so that no core ever sees half a change.
 
-use crate::interim::Policy;
 use netio::Listen;
+use shards::evict::Eviction;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Bytes that records, tables, buffers and connections may take together.
     pub memory_bytes_max: u64,
     /// What to do when they are full.
-    pub policy: Policy,
+    pub policy: Eviction,
     /// How many candidates an eviction looks at. Kept because tools set it; ours looks at whole buckets.
     pub maxmemory_samples: u32,
     /// The logarithm's slope of the LFU counter.
@@ -138,7 +138,7 @@ impl Default for Settings {
             config_file: None,
             db_count: 16,
             memory_bytes_max: 0,
-            policy: Policy::default(),
+            policy: Eviction::default(),
             maxmemory_samples: 5,
             lfu_log_factor: 10,
             lfu_decay_minutes: 1,
@@ -380,8 +380,10 @@ pub static SETTINGS: &[Setting] = &[
         summary: "What to remove when memory is full.",
         get: |s| s.policy.name().to_owned(),
         set: Some(|s, text| {
-            s.policy = Policy::from_name(&text.to_ascii_lowercase())
-                .ok_or_else(|| format!("argument(s) must be one of the following: {}", Policy::NAMES.join(", ")))?;
+            s.policy = Eviction::named(text).ok_or_else(|| {
+                let names: Vec<&str> = Eviction::ALL.iter().map(|policy| policy.name()).collect();
+                format!("argument(s) must be one of the following: {}", names.join(", "))
+            })?;
             Ok(())
         }),
     },

@@ -4,16 +4,27 @@
 //! never reads a clock and never draws an unseeded random number, so that replay, followers, the simulator and the
 //! live server all run the same function.
 
+mod chance;
 pub mod command;
+pub mod evict;
+mod expire;
 pub mod glob;
+mod heap;
 pub mod key;
+mod keyspace;
 pub mod long_double;
 pub mod number;
 pub mod rdb;
+mod record;
+mod scan;
 pub mod shard;
 pub mod slot;
+mod table;
+pub mod wheel;
 pub mod wire;
 
+pub use evict::{Eviction, Lfu};
 pub use key::{Db, Key, KeySeed, PartitionId};
 pub use shard::{Deadline, Found, Inspected, Kind, Shard, ShardConfig, Usage};
 pub use slot::Slot;
+pub use table::TableStats;

@@ -2,20 +2,20 @@
 //!
 //! A verb never fails half-way: room is made before a command runs (see [`Shard::make_room`]), so that after the first
 //! change nothing can go wrong. No verb reads a clock: `now` is the entry's clock, and so replay gives the same bytes.
+//!
+//! Time and removal are in `expire`, walks over many records in `scan`, the memory limit in `evict`.
 
-use crate::key::{Db, Key, KeySeed};
-use std::collections::BTreeMap;
+use crate::chance::Chance;
+use crate::evict::{self, Eviction, Lfu};
+use crate::heap::{Handle, Heap, RECORD_BYTES_MAX};
+use crate::key::{Db, Key, KeySeed, PartitionId};
+use crate::keyspace::Keyspace;
+use crate::record::{self, Record, Shape};
+use crate::slot::Slot;
+use crate::table::Place;
+use crate::wheel::Wheel;
 
-/// Milliseconds since 1970 at which a key stops existing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Deadline(pub u64);
-
-/// What a value is. The nibble that records carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Bytes.
-    String,
-}
+pub use crate::record::{Deadline, Kind, MalformedRecord};
 
 /// What to do with a key's deadline when its value is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Expiry {
     Never,
     /// The deadline it had, if any.
     Keep,
-    /// A new deadline. The caller has checked that it lies ahead.
+    /// A new deadline. The caller has checked that it lies ahead. One past [`Deadline::MAX`] becomes [`Deadline::FAR`].
     At(Deadline),
 }
 
@@ -50,6 +50,13 @@ pub struct Found<'a> {
     pub value: &'a [u8],
     /// When it stops existing.
     pub deadline: Option<Deadline>,
+}
+
+impl<'a> Found<'a> {
+    #[inline]
+    pub(crate) fn new(record: Record<'a>) -> Found<'a> {
+        Found { key: record.key(), kind: record.kind(), value: record.value(), deadline: record.deadline() }
+    }
 }
 
 /// What eviction remembers of a record's use. Which of the two depends on the policy.
@@ -87,24 +94,68 @@ pub struct Counts {
     pub evicted: u64,
 }
 
-/// Everything one core owns. Belongs to that core alone.
-pub struct Shard {
-    config: ShardConfig,
-    dbs: Vec<BTreeMap<Vec<u8>, Entry>>,
-    counts: Counts,
+/// Where a shard's memory is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Slots and allocations of records, dead ones included.
+    pub records: usize,
+    /// Of those, slots that wait for the wheel to forget them.
+    pub dead: usize,
+    /// Buckets of tables.
+    pub buckets: usize,
+    /// Directories of tables and what else databases need.
+    pub keyspaces: usize,
+    /// The timing wheel.
+    pub wheel: usize,
+    /// All of it as the operating system sees it: holes in pages and pages kept warm included.
+    pub resident: usize,
 }
 
-struct Entry {
-    value: Vec<u8>,
-    deadline: Option<Deadline>,
-    used_ms: u64,
+impl Memory {
+    /// Bytes that hold something. What eviction keeps below the limit.
+    pub fn used(&self) -> usize {
+        self.records + self.buckets + self.keyspaces + self.wheel
+    }
+}
+
+/// Everything one core owns. Belongs to that core alone.
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) heap: Heap,
+    pub(crate) wheel: Wheel,
+    pub(crate) dbs: Vec<Keyspace>,
+    /// Databases that were cleared and are being taken apart.
+    pub(crate) doomed: Vec<Keyspace>,
+    /// Slots of records that are gone while the wheel holds their handle, and their bytes.
+    pub(crate) dead: Dead,
+    pub(crate) counts: Counts,
+    pub(crate) chance: Chance,
+    pub(crate) eviction: Eviction,
+    pub(crate) lfu: Lfu,
+}
+
+/// Handles that only the wheel still knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dead {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Shard {
-    /// An empty shard.
+    /// An empty shard. Reserves addresses, but no memory.
     pub fn new(config: ShardConfig) -> Shard {
-        let dbs = (0..config.db_count).map(|_| BTreeMap::new()).collect();
-        Shard { config, dbs, counts: Counts::default() }
+        Shard {
+            heap: Heap::new(),
+            wheel: Wheel::new(),
+            dbs: (0..config.db_count).map(|_| Keyspace::default()).collect(),
+            doomed: Vec::new(),
+            dead: Dead::default(),
+            counts: Counts::default(),
+            chance: Chance::new(config.chance_seed),
+            eviction: Eviction::default(),
+            lfu: Lfu::default(),
+            config,
+        }
     }
 
     /// Hashes a key with this process' seed.
@@ -113,34 +164,85 @@ impl Shard {
         Key::new(bytes, &self.config.key_seed)
     }
 
-    /// Reads for a client: counts a hit or a miss and marks the record as used. Nothing past its deadline is ever found.
-    pub fn read(&mut self, db: Db, key: &Key<'_>, now: u64) -> Option<Found<'_>> {
-        if self.peek(db, key, now).is_some() {
-            self.counts.hits += 1
-        } else {
-            self.counts.misses += 1
+    /// First of two steps before a batch runs: asks for the cache line where the table would have this key. Takes what
+    /// a [`Key`] is made of, because whoever batches has often kept no more.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: Db, slot: Slot, hash: u32) {
+        if let Some(table) = self.dbs.get(usize::from(db.0)).and_then(|keyspace| keyspace.table(PartitionId::of(slot))) {
+            table.prefetch(hash);
         }
-        self.touch(db, key, now);
-        self.peek(db, key, now)
+    }
+
+    /// Second step, a few keys later: asks for the lines of the record that seems to be this key's.
+    #[inline]
+    pub fn prefetch_record(&self, db: Db, slot: Slot, hash: u32) {
+        if let Some(table) = self.dbs.get(usize::from(db.0)).and_then(|keyspace| keyspace.table(PartitionId::of(slot))) {
+            table.prefetch_records(hash, &self.heap);
+        }
+    }
+
+    /// Reads for a client: counts a hit or a miss and marks the record as used. Nothing past its deadline is ever found;
+    /// it is removed instead.
+    #[inline]
+    pub fn read(&mut self, db: Db, key: &Key<'_>, now: u64) -> Option<Found<'_>> {
+        let Some((place, handle)) = self.locate(db, key) else {
+            self.counts.misses += 1;
+            return None;
+        };
+        if self.record(handle).is_over(now) {
+            self.counts.misses += 1;
+            self.expire_at(db, key.partition(), place, handle);
+            return None;
+        }
+        self.counts.hits += 1;
+        self.mark_used(handle, now);
+        Some(Found::new(self.record(handle)))
     }
 
     /// Looks without a trace: for conditions, `TYPE`, `TTL`, `OBJECT`.
+    #[inline]
     pub fn peek(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Found<'_>> {
-        let (bytes, entry) = self.dbs[usize::from(db.0)].get_key_value(key.bytes)?;
-        if entry.deadline.is_some_and(|deadline| deadline.0 <= now) {
-            return None;
-        }
-        Some(Found { key: bytes, kind: Kind::String, value: &entry.value, deadline: entry.deadline })
+        self.locate_live(db, key, now).map(|(_, handle)| Found::new(self.record(handle)))
     }
 
     /// Puts a value, replacing whatever was there.
-    pub fn put(&mut self, db: Db, key: &Key<'_>, _kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
+    pub fn put(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
+        let located = self.locate(db, key);
+        let old = located.map(|(_, handle)| self.record(handle)).filter(|record| !record.is_over(now));
         let deadline = match expiry {
             Expiry::Never => None,
-            Expiry::Keep => self.peek(db, key, now).and_then(|found| found.deadline),
-            Expiry::At(deadline) => Some(deadline),
+            Expiry::Keep => old.and_then(Record::deadline),
+            Expiry::At(deadline) => Some(deadline.kept()),
         };
-        self.dbs[usize::from(db.0)].insert(key.bytes.to_vec(), Entry { value: value.to_vec(), deadline, used_ms: now });
+        let old_access = old.map(Record::access);
+        let access = match old_access {
+            Some(access) => self.eviction.access_used(access, now, self.lfu, &mut self.chance),
+            None => self.eviction.access_new(now),
+        };
+        let bytes = Shape { key_bytes: key.bytes.len(), value_bytes: value.len(), has_deadline: deadline.is_some() }.bytes();
+        let Some((place, handle)) = located else {
+            let handle = self.heap.take(bytes);
+            record::write(self.heap.bytes_mut(handle), kind, access, deadline, key.bytes, value);
+            let keyspace = &mut self.dbs[usize::from(db.0)];
+            keyspace.insert(&mut self.heap, key.partition(), key.hash, handle);
+            keyspace.note_deadline(None, deadline);
+            return self.arm(handle, now);
+        };
+        if old_access.is_none() {
+            self.counts.expired += 1;
+        }
+        let record = self.record(handle);
+        let (old_deadline, armed) = (record.deadline(), record.is_armed());
+        self.dbs[usize::from(db.0)].note_deadline(old_deadline, deadline);
+        if self.heap.fits_exactly(handle, bytes) && may_stay_armed(armed, old_deadline, deadline) {
+            let target = self.heap.bytes_mut(handle);
+            record::write(target, kind, access, deadline, key.bytes, value);
+            record::set_armed(target, armed);
+            return self.arm(handle, now);
+        }
+        let new = self.heap.take(bytes);
+        record::write(self.heap.bytes_mut(new), kind, access, deadline, key.bytes, value);
+        self.replace(db, key.partition(), place, handle, new, now);
     }
 
     /// Makes the value exactly `value_bytes` long and lends it for writing; what is new is zero. Creates a string if the
@@ -148,69 +250,102 @@ impl Shard {
     ///
     /// The caller has checked that the kind is right.
     pub fn resize(&mut self, db: Db, key: &Key<'_>, value_bytes: usize, now: u64) -> &mut [u8] {
-        if self.peek(db, key, now).is_none() {
+        if self.locate_live(db, key, now).is_none() {
             self.put(db, key, Kind::String, b"", Expiry::Never, now);
         }
-        let entry = self.dbs[usize::from(db.0)].get_mut(key.bytes).expect("just put");
-        entry.value.resize(value_bytes, 0);
-        &mut entry.value
+        let (place, old) = self.locate(db, key).expect("just put");
+        self.mark_used(old, now);
+        let record = self.record(old);
+        let (shape, deadline) = (record.shape(), record.deadline());
+        let bytes = Shape { value_bytes, ..shape }.bytes();
+        let (capacity, is_large) = (self.heap.capacity(old), self.heap.is_large(old));
+        let is_wasteful = capacity > 2 * bytes.max(RECORD_BYTES_MAX / 16);
+        let mut handle = old;
+        if !shape.keeps_layout(value_bytes) || (!is_large && (bytes > capacity || is_wasteful)) || (is_large && bytes <= RECORD_BYTES_MAX) {
+            handle = self.heap.take(room_for(bytes, shape.bytes()));
+            let (source, target) = self.heap.bytes_pair(old, handle);
+            let record = Record::trusted(source);
+            let start = record::write_front(target, record.kind(), record.access(), deadline, record.key(), value_bytes);
+            let kept = value_bytes.min(shape.value_bytes);
+            target[start..start + kept].copy_from_slice(&record.value()[..kept]);
+            self.replace(db, key.partition(), place, old, handle, now);
+        } else if bytes > capacity || is_wasteful {
+            self.heap.resize_large(handle, room_for(bytes, shape.bytes()));
+        }
+        let value = record::set_value_bytes(self.heap.bytes_mut(handle), value_bytes);
+        if let Some(new) = value.get_mut(shape.value_bytes..) {
+            new.fill(0);
+        }
+        value
     }
 
     /// Removes a key. Whether it was there.
     pub fn delete(&mut self, db: Db, key: &Key<'_>, now: u64) -> bool {
-        let live = self.peek(db, key, now).is_some();
-        self.dbs[usize::from(db.0)].remove(key.bytes);
-        live
+        let Some((place, handle)) = self.locate(db, key) else { return false };
+        if self.record(handle).is_over(now) {
+            self.expire_at(db, key.partition(), place, handle);
+            return false;
+        }
+        self.remove_at(db, key.partition(), place, handle);
+        true
     }
 
     /// Sets or clears the deadline of a live key. Whether the key was there.
     pub fn set_deadline(&mut self, db: Db, key: &Key<'_>, deadline: Option<Deadline>, now: u64) -> bool {
-        if self.peek(db, key, now).is_none() {
-            return false;
+        let Some((place, old)) = self.locate_live(db, key, now) else { return false };
+        let deadline = deadline.map(Deadline::kept);
+        let record = self.record(old);
+        let (old_deadline, armed) = (record.deadline(), record.is_armed());
+        if old_deadline == deadline {
+            return true;
         }
-        self.dbs[usize::from(db.0)].get_mut(key.bytes).expect("just seen").deadline = deadline;
+        let bytes = Shape { has_deadline: deadline.is_some(), ..record.shape() }.bytes();
+        self.dbs[usize::from(db.0)].note_deadline(old_deadline, deadline);
+        if let (Some(_), Some(later)) = (old_deadline, deadline)
+            && may_stay_armed(armed, old_deadline, deadline)
+        {
+            record::set_deadline(self.heap.bytes_mut(old), later);
+            return true;
+        }
+        let new = self.heap.take(bytes);
+        let (source, target) = self.heap.bytes_pair(old, new);
+        let record = Record::trusted(source);
+        record::write(target, record.kind(), record.access(), deadline, record.key(), record.value());
+        self.replace(db, key.partition(), place, old, new, now);
         true
     }
 
     /// Marks a record as used, for `TOUCH`. Whether it was there.
     pub fn touch(&mut self, db: Db, key: &Key<'_>, now: u64) -> bool {
-        self.set_usage(db, key, Usage::IdleMs(0), now)
+        let Some((_, handle)) = self.locate_live(db, key, now) else { return false };
+        self.mark_used(handle, now);
+        true
     }
 
     /// Looks at a record from outside, without a trace. `None` if absent.
     pub fn inspect(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Inspected> {
-        self.peek(db, key, now)?;
-        let entry = &self.dbs[usize::from(db.0)][key.bytes];
-        let memory_bytes = size_of::<Entry>() + key.bytes.len() + entry.value.len();
-        Some(Inspected { memory_bytes, usage: Usage::IdleMs(now.saturating_sub(entry.used_ms)) })
+        let (_, handle) = self.locate_live(db, key, now)?;
+        let record = self.record(handle);
+        let usage = if self.eviction.counts_uses() {
+            Usage::Frequency(evict::faded(record.access(), now, self.lfu))
+        } else {
+            Usage::IdleMs(evict::idle_ms(record.access(), now))
+        };
+        let timer_bytes = if record.is_armed() { size_of::<u32>() } else { 0 };
+        Some(Inspected { memory_bytes: self.heap.bytes_of(handle) + ENTRY_BYTES + timer_bytes, usage })
     }
 
     /// Makes eviction remember this of a live record, for `RESTORE`; nothing happens if the policy remembers the other
     /// thing. Whether the key was there.
     pub fn set_usage(&mut self, db: Db, key: &Key<'_>, usage: Usage, now: u64) -> bool {
-        let live = self.peek(db, key, now).is_some();
-        if let (true, Usage::IdleMs(idle_ms)) = (live, usage) {
-            self.dbs[usize::from(db.0)].get_mut(key.bytes).expect("just seen").used_ms = now.saturating_sub(idle_ms);
-        }
-        live
-    }
-
-    /// Visits records in hash order from `cursor`, at least `count` of them if there are so many, each live one that was
-    /// there throughout exactly once per full scan. Returns where to go on; zero at the end.
-    pub fn scan(&self, db: Db, cursor: Cursor, count: usize, now: u64, visit: &mut dyn FnMut(&Found<'_>)) -> Cursor {
-        let _ = (cursor, count);
-        for (key, entry) in &self.dbs[usize::from(db.0)] {
-            if entry.deadline.is_none_or(|deadline| deadline.0 > now) {
-                visit(&Found { key, kind: Kind::String, value: &entry.value, deadline: entry.deadline });
-            }
-        }
-        Cursor(0)
-    }
-
-    /// A key picked by this shard's own seeded chance, `None` when the database is empty.
-    pub fn random_key(&mut self, db: Db, now: u64) -> Option<Vec<u8>> {
-        let live = |entry: &Entry| entry.deadline.is_none_or(|deadline| deadline.0 > now);
-        self.dbs[usize::from(db.0)].iter().find(|(_, entry)| live(entry)).map(|(key, _)| key.clone())
+        let Some((_, handle)) = self.locate_live(db, key, now) else { return false };
+        let access = match (usage, self.eviction.counts_uses()) {
+            (Usage::IdleMs(idle_ms), false) => evict::clock_s(now.saturating_sub(idle_ms)),
+            (Usage::Frequency(counter), true) => evict::counted(counter, now),
+            _ => return true,
+        };
+        record::set_access(self.heap.bytes_mut(handle), access);
+        true
     }
 
     /// Keys in a database, those past their deadline but not yet removed included, as Redis counts.
@@ -220,7 +355,12 @@ impl Shard {
 
     /// Keys of a database that have a deadline.
     pub fn len_with_deadline(&self, db: Db) -> usize {
-        self.dbs[usize::from(db.0)].values().filter(|entry| entry.deadline.is_some()).count()
+        self.dbs[usize::from(db.0)].timed()
+    }
+
+    /// The mean time its keys with a deadline have left, for `INFO keyspace`; zero if there are none.
+    pub fn ttl_ms_mean(&self, db: Db, now: u64) -> u64 {
+        self.dbs[usize::from(db.0)].deadline_mean().map_or(0, |mean| mean.saturating_sub(now))
     }
 
     /// How many databases there are.
@@ -230,7 +370,10 @@ impl Shard {
 
     /// Empties a database. The memory is given back in slices by later ticks, so that this returns at once.
     pub fn clear(&mut self, db: Db) {
-        self.dbs[usize::from(db.0)].clear();
+        let cleared = std::mem::take(&mut self.dbs[usize::from(db.0)]);
+        if cleared.len() > 0 {
+            self.doomed.push(cleared);
+        }
     }
 
     /// Exchanges two databases' contents.
@@ -240,38 +383,22 @@ impl Shard {
 
     /// The whole record as bytes in its one layout, for another core, a log or a peer. `None` when absent.
     pub fn export(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Vec<u8>> {
-        let found = self.peek(db, key, now)?;
-        let mut bytes = found.deadline.map_or(0, |deadline| deadline.0).to_le_bytes().to_vec();
-        bytes.extend_from_slice(found.value);
+        let (_, handle) = self.locate_live(db, key, now)?;
+        let mut bytes = self.record(handle).bytes().to_vec();
+        // Whether a wheel holds it is this shard's own affair.
+        record::set_armed(&mut bytes, false);
         Some(bytes)
     }
 
     /// Puts a record that [`Shard::export`] gave, under `key` (which may differ from the one it had). Replaces.
     /// `Err` if the bytes are not a record.
     pub fn import(&mut self, db: Db, key: &Key<'_>, record: &[u8], now: u64) -> Result<(), MalformedRecord> {
-        let (deadline, value) = record.split_first_chunk::<8>().ok_or(MalformedRecord)?;
-        let expiry = match u64::from_le_bytes(*deadline) {
-            0 => Expiry::Never,
-            at => Expiry::At(Deadline(at)),
-        };
-        self.put(db, key, Kind::String, value, expiry, now);
+        let record = Record::check(record)?;
+        let expiry = record.deadline().map_or(Expiry::Never, Expiry::At);
+        self.put(db, key, record.kind(), record.value(), expiry, now);
+        let (_, handle) = self.locate(db, key).expect("just put");
+        record::set_access(self.heap.bytes_mut(handle), record.access());
         Ok(())
-    }
-
-    /// Removes what is due by `now`, at most `budget` records. How many are still overdue.
-    pub fn tick(&mut self, now: u64, budget: usize) -> usize {
-        let _ = budget;
-        for db in &mut self.dbs {
-            let before = db.len();
-            db.retain(|_, entry| entry.deadline.is_none_or(|deadline| deadline.0 > now));
-            self.counts.expired += (before - db.len()) as u64;
-        }
-        0
-    }
-
-    /// The earliest moment at which [`Shard::tick`] has something to do; may be early, never late.
-    pub fn next_deadline(&self) -> Option<Deadline> {
-        self.dbs.iter().flat_map(|db| db.values()).filter_map(|entry| entry.deadline).min()
     }
 
     /// Frees memory until at most the budget is used, by the policy. `false` if that was not possible: the command that
@@ -279,6 +406,14 @@ impl Shard {
     pub fn make_room(&mut self, now: u64) -> bool {
         let _ = now;
         true
+    }
+
+    /// Where this shard's memory is.
+    pub fn memory(&self) -> Memory {
+        let keyspaces =
+            self.dbs.iter().chain(&self.doomed).map(Keyspace::bytes).sum::<usize>() + self.dbs.capacity() * size_of::<Keyspace>();
+        let (records, buckets, wheel) = (self.heap.bytes_records(), self.heap.bytes_blocks(), self.wheel.bytes());
+        Memory { records, dead: self.dead.bytes, buckets, keyspaces, wheel, resident: self.heap.bytes_resident() + keyspaces + wheel }
     }
 
     /// What happened so far.
@@ -290,8 +425,93 @@ impl Shard {
     pub fn reset_counts(&mut self) {
         self.counts = Counts::default();
     }
+
+    /// Proves what the rest relies on: tables, sums, the wheel's one entry per armed record. Looks at every record; for
+    /// tests and `DEBUG`.
+    ///
+    /// # Panics
+    /// If something is not as it must be.
+    pub fn check(&self) {
+        let mut armed = 0;
+        for (keyspace, is_doomed) in self.dbs.iter().map(|db| (db, false)).chain(self.doomed.iter().map(|db| (db, true))) {
+            let (mut timed, mut len) = (0, 0);
+            keyspace.visit(&mut |partition, entry| {
+                let record = self.record(entry.handle);
+                let key = self.key(record.key());
+                assert_eq!((key.hash, key.partition()), (entry.hash, partition), "a record filed under another key");
+                let bytes = if is_doomed { 0 } else { record.bytes().len() };
+                assert!(bytes <= self.heap.capacity(entry.handle));
+                assert!(is_doomed || record.is_armed() || record.deadline().is_none(), "a deadline that nobody watches");
+                len += 1;
+                timed += usize::from(record.deadline().is_some());
+                armed += usize::from(record.is_armed());
+            });
+            if !is_doomed {
+                keyspace.check();
+                assert_eq!((len, timed), (keyspace.len(), keyspace.timed()));
+            }
+        }
+        assert_eq!(self.wheel.len(), armed + self.dead.count, "one entry for each armed or dead handle");
+        self.heap.check();
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, handle: Handle) -> Record<'_> {
+        Record::trusted(self.heap.bytes(handle))
+    }
+
+    #[inline]
+    fn locate(&self, db: Db, key: &Key<'_>) -> Option<(Place, Handle)> {
+        let table = self.dbs[usize::from(db.0)].table(key.partition())?;
+        table.find(key.hash, |handle| self.record(handle).key() == key.bytes)
+    }
+
+    #[inline]
+    fn locate_live(&self, db: Db, key: &Key<'_>, now: u64) -> Option<(Place, Handle)> {
+        self.locate(db, key).filter(|(_, handle)| !self.record(*handle).is_over(now))
+    }
+
+    #[inline]
+    fn mark_used(&mut self, handle: Handle, now: u64) {
+        let access = self.record(handle).access();
+        let used = self.eviction.access_used(access, now, self.lfu, &mut self.chance);
+        // Most reads find the clock where it was; then the line stays clean.
+        if used != access {
+            record::set_access(self.heap.bytes_mut(handle), used);
+        }
+    }
+
+    /// Lets the table name `new` instead of `old`, arms the one and lets go of the other.
+    fn replace(&mut self, db: Db, partition: PartitionId, place: Place, old: Handle, new: Handle, now: u64) {
+        self.dbs[usize::from(db.0)].replace(partition, place, new);
+        self.arm(new, now);
+        self.release(old);
+    }
+
+    /// Removes a record. Its handle is over with.
+    pub(crate) fn remove_at(&mut self, db: Db, partition: PartitionId, place: Place, handle: Handle) {
+        let deadline = self.record(handle).deadline();
+        let keyspace = &mut self.dbs[usize::from(db.0)];
+        keyspace.note_deadline(deadline, None);
+        keyspace.remove(&mut self.heap, partition, place);
+        self.release(handle);
+    }
 }
 
-/// Bytes that are not a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MalformedRecord;
+/// What an entry of the table costs at its usual fill.
+const ENTRY_BYTES: usize = 10;
+
+/// Whether the wheel's one entry for a record still serves: it must not come up later than the deadline. When it was
+/// filed nobody knows, but never later than a deadline the record has had since.
+fn may_stay_armed(armed: bool, old: Option<Deadline>, new: Option<Deadline>) -> bool {
+    !armed || new.is_none_or(|new| old.is_some_and(|old| new >= old))
+}
+
+/// Room to take for a record that grows to `bytes`: a quarter more for large ones, unless it more than doubles, which
+/// is rarely the first of many.
+fn room_for(bytes: usize, bytes_before: usize) -> usize {
+    if bytes > RECORD_BYTES_MAX && bytes > bytes_before && bytes < bytes_before * 2 { bytes + bytes / 4 } else { bytes }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,6 @@
 
 use crate::core::Core;
 use crate::hold::Request;
-#[allow(unused_imports)]
-use crate::interim::Interim;
 use crate::placement::CoreId;
 use crate::survey::{CoreStats, Finding, Question};
 use netio::{ConnId, Kernel};
@@ -172,7 +170,7 @@ impl<K: Kernel> Core<K> {
             monitors: self.monitors.len() as u64,
             stalled: conns().filter(|conn| conn.stalls.any()).count() as u64,
             waiting: self.executor.holds.waiters() as u64,
-            shard_bytes: shard.used_bytes() as u64,
+            shard_bytes: shard.memory().resident as u64,
             connection_bytes: conns().map(|conn| conn.memory_bytes() as u64).sum(),
             kernel_bytes: self.kernel.memory_bytes() as u64,
             lane_bytes: self.peers.memory_bytes() as u64,

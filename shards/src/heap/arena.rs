@@ -1,0 +1,196 @@
+//! One range of addresses per shard, handed out in pages of 64 KiB.
+//!
+//! The range is reserved once and never moves, so that a page's address is its number times its size, without a table of
+//! pointers. Pages given back are kept warm up to a slack; beyond it their memory returns to the operating system at
+//! once. Never hands out page 0, so that zero can mean "no handle".
+
+use std::ptr::NonNull;
+
+/// One page: large enough that the longest tail no stride divides is small, small enough to empty now and then.
+pub(crate) const PAGE_BYTES: usize = 1 << 16;
+
+/// Pages become accessible in steps of one huge page.
+const OPEN_PAGES: u32 = (2 << 20) / PAGE_BYTES as u32;
+
+/// Empty pages kept warm at least, so that a set that breathes does not fault all the time.
+const WARM_PAGES_MIN: usize = 32;
+
+/// The range of one shard.
+pub(crate) struct Arena {
+    base: NonNull<u8>,
+    /// Pages the range has room for.
+    reserved: u32,
+    /// Pages that may be touched; the rest of the range is not accessible yet.
+    open: u32,
+    /// First page never handed out.
+    fresh: u32,
+    /// Empty and backed by memory.
+    warm: Vec<u32>,
+    /// Empty and given back to the operating system.
+    cold: Vec<u32>,
+}
+
+// SAFETY: the range belongs to this value alone; nothing about it is tied to the thread that reserved it.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// Reserves addresses for at most `pages_max` pages; fewer where the process may not have so many.
+    ///
+    /// # Panics
+    /// If not even 64 MiB of addresses can be had: there is nothing a shard could do then.
+    pub(crate) fn reserve(pages_max: u32) -> Arena {
+        let mut pages = pages_max;
+        loop {
+            if let Some(base) = machine::reserve(pages as usize * PAGE_BYTES) {
+                return Arena { base, reserved: pages, open: 0, fresh: 1, warm: Vec::new(), cold: Vec::new() };
+            }
+            assert!(pages > 1024, "cannot reserve 64 MiB of addresses for a shard; see `ulimit -v`");
+            pages /= 2;
+        }
+    }
+
+    /// The address of page 0. Never changes.
+    #[inline]
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// An empty page, `None` when the range is used up. Its bytes are whatever they were.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        if let Some(page) = self.warm.pop().or_else(|| self.cold.pop()) {
+            return Some(page);
+        }
+        if self.fresh == self.reserved {
+            return None;
+        }
+        if self.fresh >= self.open {
+            let pages = OPEN_PAGES.min(self.reserved - self.open);
+            // SAFETY: `open..open + pages` lies within the reserved range, because `open < reserved`.
+            let opened = unsafe { machine::open(self.base().add(self.open as usize * PAGE_BYTES), pages as usize * PAGE_BYTES) };
+            if !opened {
+                return None;
+            }
+            self.open += pages;
+        }
+        self.fresh += 1;
+        Some(self.fresh - 1)
+    }
+
+    /// Takes back an empty page that [`Arena::take`] gave.
+    pub(crate) fn give(&mut self, page: u32) {
+        debug_assert!(page > 0 && page < self.fresh);
+        if self.warm.len() < WARM_PAGES_MIN.max(self.pages_used() / 32) {
+            self.warm.push(page);
+        } else {
+            // SAFETY: the page is open and empty: nobody refers to its bytes.
+            unsafe { machine::discard(self.base().add(page as usize * PAGE_BYTES), PAGE_BYTES) };
+            self.cold.push(page);
+        }
+    }
+
+    /// Pages in somebody's hands.
+    pub(crate) fn pages_used(&self) -> usize {
+        self.fresh as usize - 1 - self.warm.len() - self.cold.len()
+    }
+
+    /// Bytes of pages that are backed by memory, used or kept warm.
+    pub(crate) fn bytes_resident(&self) -> usize {
+        (self.fresh as usize - 1 - self.cold.len()) * PAGE_BYTES
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: the range was reserved with this length, and nothing borrowed from it can outlive its owner.
+        unsafe { machine::release(self.base, self.reserved as usize * PAGE_BYTES) }
+    }
+}
+
+/// The few calls that deal in address ranges.
+#[cfg(not(miri))]
+mod machine {
+    use std::ptr::NonNull;
+
+    const ALIGN_BYTES: usize = 2 << 20;
+
+    /// Addresses aligned to a huge page, not accessible yet and so not counted as memory.
+    pub(super) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+        let whole = bytes + ALIGN_BYTES;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing of ours.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        let start = start.cast::<u8>();
+        let before = start.align_offset(ALIGN_BYTES);
+        let after = ALIGN_BYTES - before;
+        // SAFETY: both pieces lie in the mapping just made, outside the aligned part, and nobody has seen them.
+        unsafe {
+            if before > 0 {
+                libc::munmap(start.cast(), before);
+            }
+            if after > 0 {
+                libc::munmap(start.add(before + bytes).cast(), after);
+            }
+            NonNull::new(start.add(before))
+        }
+    }
+
+    /// Makes a part of a reserved range accessible. Whether the kernel agreed.
+    ///
+    /// # Safety
+    /// The part lies within one reserved range.
+    pub(super) unsafe fn open(start: *mut u8, bytes: usize) -> bool {
+        // SAFETY: promised by the caller; changing the protection of an unused part disturbs nobody.
+        unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
+    }
+
+    /// Gives memory back while keeping the addresses; what is read there next is zero.
+    ///
+    /// # Safety
+    /// Nobody holds references into the part.
+    pub(super) unsafe fn discard(start: *mut u8, bytes: usize) {
+        // SAFETY: promised by the caller. A refusal leaves the memory where it is, which is safe.
+        unsafe { libc::madvise(start.cast(), bytes, libc::MADV_DONTNEED) };
+    }
+
+    /// Ends a reservation.
+    ///
+    /// # Safety
+    /// `base` and `bytes` are those of one reservation, and nobody holds references into it.
+    pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: promised by the caller.
+        unsafe { libc::munmap(base.as_ptr().cast(), bytes) };
+    }
+}
+
+/// The same on the ordinary allocator, where an interpreter watches every access.
+#[cfg(miri)]
+mod machine {
+    use std::alloc::{Layout, alloc, dealloc};
+    use std::ptr::NonNull;
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, 1 << 16).expect("a power of two")
+    }
+
+    pub(super) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+        if bytes > 64 << 20 {
+            return None;
+        }
+        // SAFETY: the size is not zero.
+        NonNull::new(unsafe { alloc(layout(bytes)) })
+    }
+
+    pub(super) unsafe fn open(_start: *mut u8, _bytes: usize) -> bool {
+        true
+    }
+
+    pub(super) unsafe fn discard(_start: *mut u8, _bytes: usize) {}
+
+    pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: allocated with the same layout.
+        unsafe { dealloc(base.as_ptr(), layout(bytes)) }
+    }
+}

@@ -1,0 +1,142 @@
+//! One numbered database of one shard: a table per partition, and its sums.
+//!
+//! A database nobody has used costs a few words; tables come with the first key.
+
+use crate::heap::{Handle, Heap};
+use crate::key::{PARTITION_COUNT, PartitionId};
+use crate::record::Deadline;
+use crate::table::{Entry, Place, Table};
+
+/// A database.
+#[derive(Default)]
+pub(crate) struct Keyspace {
+    /// One per partition, or none yet.
+    tables: Vec<Table>,
+    /// Entries of each, side by side, because sampling adds them up.
+    lens: Vec<u32>,
+    len: usize,
+    timed: usize,
+    /// Sum of all deadlines, for the mean that `INFO` shows.
+    deadline_sum: u128,
+    directory_bytes: usize,
+}
+
+impl Keyspace {
+    #[inline]
+    pub(crate) fn table(&self, partition: PartitionId) -> Option<&Table> {
+        self.tables.get(usize::from(partition.0))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Keys with a deadline.
+    pub(crate) fn timed(&self) -> usize {
+        self.timed
+    }
+
+    /// Mean of all deadlines.
+    pub(crate) fn deadline_mean(&self) -> Option<u64> {
+        let timed = self.timed as u128;
+        (timed > 0).then(|| (self.deadline_sum / timed) as u64)
+    }
+
+    /// Bytes beside the heap's.
+    pub(crate) fn bytes(&self) -> usize {
+        self.directory_bytes + self.tables.capacity() * size_of::<Table>() + self.lens.capacity() * size_of::<u32>()
+    }
+
+    pub(crate) fn insert(&mut self, heap: &mut Heap, partition: PartitionId, hash: u32, handle: Handle) {
+        if self.tables.is_empty() {
+            self.tables = (0..PARTITION_COUNT).map(Table::new).collect();
+            self.lens = vec![0; usize::from(PARTITION_COUNT)];
+        }
+        let index = usize::from(partition.0);
+        let table = &mut self.tables[index];
+        let before = table.directory_bytes();
+        table.insert(heap, hash, handle);
+        self.directory_bytes = self.directory_bytes + table.directory_bytes() - before;
+        self.lens[index] += 1;
+        self.len += 1;
+    }
+
+    pub(crate) fn remove(&mut self, heap: &mut Heap, partition: PartitionId, place: Place) {
+        let index = usize::from(partition.0);
+        let table = &mut self.tables[index];
+        let before = table.directory_bytes();
+        table.remove(heap, place);
+        self.directory_bytes = self.directory_bytes + table.directory_bytes() - before;
+        self.lens[index] -= 1;
+        self.len -= 1;
+    }
+
+    #[inline]
+    pub(crate) fn replace(&mut self, partition: PartitionId, place: Place, handle: Handle) {
+        self.tables[usize::from(partition.0)].replace(place, handle);
+    }
+
+    /// Keeps the sums when a record's deadline changes, comes or goes.
+    #[inline]
+    pub(crate) fn note_deadline(&mut self, old: Option<Deadline>, new: Option<Deadline>) {
+        if let Some(old) = old {
+            self.timed -= 1;
+            self.deadline_sum -= u128::from(old.0);
+        }
+        if let Some(new) = new {
+            self.timed += 1;
+            self.deadline_sum += u128::from(new.0);
+        }
+    }
+
+    /// The first partition from `from` on that holds anything.
+    pub(crate) fn partition_from(&self, from: u16) -> Option<PartitionId> {
+        let lens = self.lens.get(usize::from(from)..)?;
+        lens.iter().position(|len| *len > 0).map(|ahead| PartitionId(from + ahead as u16))
+    }
+
+    /// The partition that holds the `nth` key, counted through them in order: with a random number below `len`, each key
+    /// is equally likely to be in the partition picked.
+    pub(crate) fn partition_of_nth(&self, mut nth: usize) -> Option<PartitionId> {
+        for (index, len) in self.lens.iter().enumerate() {
+            match nth.checked_sub(*len as usize) {
+                None => return Some(PartitionId(index as u16)),
+                Some(rest) => nth = rest,
+            }
+        }
+        None
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter()
+    }
+
+    /// Takes one segment apart, see [`Table::take_segment`]. `false` when nothing is left. Only for what is being dropped.
+    pub(crate) fn take_segment(&mut self, heap: &mut Heap, handles: &mut Vec<Handle>) -> bool {
+        while let Some(table) = self.tables.last_mut() {
+            if table.take_segment(heap, handles) {
+                return true;
+            }
+            self.tables.pop();
+        }
+        false
+    }
+
+    /// Visits every entry there is.
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(PartitionId, Entry)) {
+        for (index, table) in self.tables.iter().enumerate() {
+            table.visit(&mut |entry| visit(PartitionId(index as u16), entry));
+        }
+    }
+
+    /// Proves that the sums are right.
+    ///
+    /// # Panics
+    /// If they are not.
+    pub(crate) fn check(&self) {
+        self.tables().for_each(Table::check);
+        assert!(self.tables().zip(&self.lens).all(|(table, len)| table.len() == *len as usize));
+        assert_eq!(self.lens.iter().map(|len| *len as usize).sum::<usize>(), self.len);
+        assert_eq!(self.tables().map(Table::directory_bytes).sum::<usize>(), self.directory_bytes);
+    }
+}
