@@ -79,7 +79,7 @@ impl Arena {
     /// Takes back an empty page that [`Arena::take`] gave.
     pub(crate) fn give(&mut self, page: u32) {
         debug_assert!(page > 0 && page < self.fresh);
-        if self.warm.len() < WARM_PAGES_MIN.max(self.pages_used() / 32) {
+        if self.warm.len() < WARM_PAGES_MIN.max(self.pages_used() / 256) {
             self.warm.push(page);
         } else {
             // SAFETY: the page is open and empty: nobody refers to its bytes.

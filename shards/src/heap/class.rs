@@ -1,7 +1,7 @@
-//! Size classes: which strides pages are cut into.
+//! Size classes: which strides the pages of records are cut into.
 //!
 //! Records are packed bytes without alignment, so a stride may be any number: exact up to 128 bytes, then in steps of at
-//! most 1/16 that divide a page without a tail. Blocks of buckets are whole cache lines, eight steps per doubling.
+//! most 1/16 that divide a page without a tail.
 
 use super::arena::PAGE_BYTES;
 
@@ -19,17 +19,10 @@ const EXACT_COUNT: usize = EXACT_BYTES_MAX - RECORD_BYTES_MIN + 1;
 const SLOTS_MAX: usize = 1 << 12;
 const _: () = assert!(PAGE_BYTES / RECORD_BYTES_MIN <= SLOTS_MAX);
 
-/// One cache line: a bucket.
-pub(crate) const LINE_BYTES: usize = 64;
-
-/// Most lines in one block that lives in a page.
-pub(crate) const BLOCK_LINES_MAX: usize = 128;
-
 const STEP_COUNT: usize = count_steps();
 const RECORD_COUNT: usize = EXACT_COUNT + STEP_COUNT;
-const BLOCK_COUNT: usize = count_blocks();
 /// How many classes there are.
-pub(crate) const CLASS_COUNT: usize = RECORD_COUNT + BLOCK_COUNT + 1;
+pub(crate) const CLASS_COUNT: usize = RECORD_COUNT + 1;
 const _: () = assert!(CLASS_COUNT < 256, "a class is kept in one byte");
 
 /// Descriptors of large records have pages of their own, so that all bodies can be found.
@@ -52,28 +45,6 @@ pub(crate) fn record_class(bytes: usize) -> u8 {
     }
     let class = STEPS[(bytes - EXACT_BYTES_MAX - 1) / 8];
     if usize::from(STRIDES[usize::from(class)]) >= bytes { class } else { class + 1 }
-}
-
-/// The least number of lines on the grid that is at least `lines`.
-pub(crate) const fn lines_on_grid(lines: usize) -> usize {
-    if lines <= 16 {
-        return if lines == 0 { 1 } else { lines };
-    }
-    let step = 1 << (usize::BITS - 1 - (lines - 1).leading_zeros() - 3);
-    lines.div_ceil(step) * step
-}
-
-/// The class for a block of `lines`, which is on the grid and at most [`BLOCK_LINES_MAX`].
-#[inline]
-pub(crate) fn block_class(lines: usize) -> u8 {
-    debug_assert!((1..=BLOCK_LINES_MAX).contains(&lines) && lines_on_grid(lines) == lines);
-    let index = if lines <= 16 {
-        lines - 1
-    } else {
-        let octave = (usize::BITS - 1 - (lines - 1).leading_zeros()) as usize; // 16 < lines <= 32 is octave 4.
-        16 + (octave - 4) * 8 + (lines - (1 << octave)) / (1 << (octave - 3)) - 1
-    };
-    (RECORD_COUNT + index) as u8
 }
 
 /// Slots in a page of this class.
@@ -99,15 +70,6 @@ const fn count_steps() -> usize {
     count
 }
 
-const fn count_blocks() -> usize {
-    let (mut count, mut lines) = (0, 0);
-    while lines < BLOCK_LINES_MAX {
-        lines = lines_on_grid(lines + 1);
-        count += 1;
-    }
-    count
-}
-
 const fn strides() -> [u16; CLASS_COUNT] {
     let mut strides = [0; CLASS_COUNT];
     let mut class = 0;
@@ -119,12 +81,6 @@ const fn strides() -> [u16; CLASS_COUNT] {
     while class < RECORD_COUNT {
         stride = stride_after(stride);
         strides[class] = stride as u16;
-        class += 1;
-    }
-    let mut lines = 0;
-    while class < RECORD_COUNT + BLOCK_COUNT {
-        lines = lines_on_grid(lines + 1);
-        strides[class] = (lines * LINE_BYTES) as u16;
         class += 1;
     }
     strides[class] = DESCRIPTOR_BYTES as u16;
@@ -160,17 +116,5 @@ mod tests {
             assert!(bytes < RECORD_BYTES_MIN || stride - bytes <= bytes / 16, "{bytes} in {stride} wastes more than a sixteenth");
             assert!(PAGE_BYTES % stride < PAGE_BYTES / 50, "{stride} leaves a tail");
         }
-    }
-
-    #[test]
-    fn every_block_on_the_grid_has_its_own_class() {
-        let mut lines = 0;
-        for (index, stride) in STRIDES[RECORD_COUNT..RECORD_COUNT + BLOCK_COUNT].iter().enumerate() {
-            lines = lines_on_grid(lines + 1);
-            assert_eq!(usize::from(block_class(lines)), RECORD_COUNT + index);
-            assert_eq!(usize::from(*stride), lines * LINE_BYTES);
-            assert!(lines_on_grid(lines) == lines && lines <= 16 || lines_on_grid(lines) <= lines + lines / 8);
-        }
-        assert_eq!(lines, BLOCK_LINES_MAX);
     }
 }

@@ -9,11 +9,14 @@
 //! wheel) owes that it is forgotten by then. Debug builds check each use.
 
 mod arena;
+mod blocks;
 mod class;
 
 use arena::{Arena, PAGE_BYTES};
-use class::{BLOCK_LINES_MAX, CLASS_COUNT, CLASS_DESCRIPTOR, DESCRIPTOR_BYTES, STRIDES, block_class, record_class, slots_per_page};
-pub(crate) use class::{LINE_BYTES, RECORD_BYTES_MAX, lines_on_grid};
+pub(crate) use blocks::LINE_BYTES;
+use blocks::{BLOCK_LINES_MAX, Blocks};
+pub(crate) use class::RECORD_BYTES_MAX;
+use class::{CLASS_COUNT, CLASS_DESCRIPTOR, DESCRIPTOR_BYTES, STRIDES, record_class, slots_per_page};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -74,6 +77,7 @@ pub(crate) struct Heap {
     pages: Vec<Page>,
     /// First page of each class that has a free slot, `NONE` if there is none.
     open: [u32; CLASS_COUNT],
+    blocks: Blocks,
     bytes_record: usize,
     bytes_block: usize,
     /// Of those, in allocations of their own.
@@ -98,6 +102,8 @@ struct Page {
 const NONE: u32 = u32::MAX;
 const SLOT_NONE: u16 = u16::MAX;
 
+const RANGE_USED_UP: &str = "the shard's range of addresses is used up: 32 GiB of small records and tables";
+
 impl Heap {
     /// An empty heap with addresses for 32 GiB of small records. Costs no memory until it is used.
     pub(crate) fn new() -> Heap {
@@ -106,6 +112,7 @@ impl Heap {
             strides: Vec::new(),
             pages: Vec::new(),
             open: [NONE; CLASS_COUNT],
+            blocks: Blocks::new(),
             bytes_record: 0,
             bytes_block: 0,
             bytes_block_large: 0,
@@ -239,12 +246,12 @@ impl Heap {
         self.free_slot(handle.page(), handle.slot());
     }
 
-    /// A block of `lines` cache lines, all zero. `lines` must be on the grid of [`lines_on_grid`].
+    /// A block of `lines` cache lines, all zero.
     pub(crate) fn take_block(&mut self, lines: usize) -> NonNull<u8> {
         self.bytes_block += lines * LINE_BYTES;
         let start = if lines <= BLOCK_LINES_MAX {
-            let handle = self.take_slot(block_class(lines));
-            self.slot_address(handle.page(), handle.slot(), self.strides[handle.page()])
+            let (page, start) = self.blocks.take(&mut self.arena, lines).expect(RANGE_USED_UP);
+            self.arena.base().wrapping_add(page as usize * PAGE_BYTES + start * LINE_BYTES)
         } else {
             self.bytes_block_large += lines * LINE_BYTES;
             // SAFETY: the layout is not empty.
@@ -264,8 +271,7 @@ impl Heap {
         self.bytes_block -= lines * LINE_BYTES;
         if lines <= BLOCK_LINES_MAX {
             let offset = start.as_ptr() as usize - self.arena.base() as usize;
-            let page = offset / PAGE_BYTES;
-            self.free_slot(page, offset % PAGE_BYTES / usize::from(self.strides[page]));
+            self.blocks.free(&mut self.arena, (offset / PAGE_BYTES) as u32, offset % PAGE_BYTES / LINE_BYTES, lines);
         } else {
             self.bytes_block_large -= lines * LINE_BYTES;
             // SAFETY: promised by the caller.
@@ -285,7 +291,7 @@ impl Heap {
 
     /// Bytes of memory behind everything: pages in use or kept warm, bodies, and what describes the pages.
     pub(crate) fn bytes_resident(&self) -> usize {
-        let described = self.pages.capacity() * size_of::<Page>() + self.strides.capacity() * size_of::<u16>();
+        let described = self.pages.capacity() * size_of::<Page>() + self.strides.capacity() * size_of::<u16>() + self.blocks.bytes();
         self.arena.bytes_resident() + self.bytes_large + self.bytes_block_large + described
     }
 
@@ -294,7 +300,7 @@ impl Heap {
     /// # Panics
     /// If they do not.
     pub(crate) fn check(&self) {
-        let (mut bytes, mut pages_used) = (0, 0);
+        let (mut bytes, mut pages_used) = (0, self.blocks.page_count());
         for (index, page) in self.pages.iter().enumerate().filter(|(index, _)| self.strides[*index] != 0) {
             assert_eq!(self.strides[index], STRIDES[usize::from(page.class)]);
             assert_eq!(self.slots_used(index).len(), usize::from(page.used));
@@ -310,8 +316,8 @@ impl Heap {
             }
         }
         assert_eq!(pages_used, self.arena.pages_used());
-        let bodies: usize = self.bytes_record + self.bytes_large + self.bytes_block;
-        assert!(bytes <= bodies, "{bytes} bytes of slots are in use, {bodies} are accounted for");
+        assert!(bytes <= self.bytes_record + self.bytes_large, "{bytes} bytes of slots are in use");
+        assert_eq!(self.blocks.lines_taken() * LINE_BYTES, self.bytes_block - self.bytes_block_large);
     }
 
     #[inline]
@@ -402,7 +408,7 @@ impl Heap {
     }
 
     fn open_page(&mut self, class: u8) -> u32 {
-        let index = self.arena.take().expect("the shard's range of addresses is used up: 32 GiB of small records");
+        let index = self.arena.take().expect(RANGE_USED_UP);
         let blank = Page { previous: NONE, next: NONE, free: SLOT_NONE, fresh: 0, used: 0, class };
         if self.pages.len() <= index as usize {
             self.pages.resize(index as usize + 1, blank);

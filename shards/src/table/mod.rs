@@ -16,7 +16,7 @@ use bucket::BUCKET_ENTRIES;
 pub(crate) use bucket::Entry;
 use segment::Segment;
 
-use crate::heap::{Handle, Heap, lines_on_grid, prefetch};
+use crate::heap::{Handle, Heap, prefetch};
 
 /// Most buckets of a segment before it splits: from here to twice as many, by partition.
 const BUCKETS_MAX_LEAST: usize = 32;
@@ -292,7 +292,7 @@ impl Table {
                 }
             }
         }
-        let longer = segment.moved(heap, lines_on_grid(segment.bucket_count() + 1));
+        let longer = segment.moved(heap, longer_than(segment.bucket_count()));
         let (pointers, len) = (self.pointers(segment), self.lens[first] as usize);
         self.point(first, pointers, longer, len);
         segment.free(heap);
@@ -413,7 +413,12 @@ impl Table {
 
 /// Buckets for so many entries and a few more.
 fn buckets_for(entries: usize) -> usize {
-    lines_on_grid((entries + 1 + entries / 16).div_ceil(FILL_MAX))
+    (entries + 1 + entries / 16).div_ceil(FILL_MAX)
+}
+
+/// How long a segment grows.
+fn longer_than(buckets: usize) -> usize {
+    buckets + (buckets / 8).max(1)
 }
 
 #[cfg(test)]

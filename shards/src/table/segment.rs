@@ -16,7 +16,7 @@ const DEPTH_BITS: u32 = 5;
 const COUNT_BITS: u32 = 64 - ADDRESS_BITS - DEPTH_BITS;
 
 impl Segment {
-    /// An empty one. `bucket_count` is on the heap's grid.
+    /// An empty one.
     pub(super) fn new(heap: &mut Heap, bucket_count: usize, depth: u32) -> Segment {
         let address = heap.take_block(bucket_count).as_ptr().expose_provenance() as u64;
         assert!(address.is_multiple_of(64) && address >> 47 == 0, "user addresses have 47 bits");
