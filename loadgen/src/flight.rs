@@ -259,8 +259,13 @@ impl Flight {
             return Ok(());
         }
         let line = &mut self.lines[slot];
-        // More replies than requests: the stream is out of step and nothing after it can be trusted.
-        let Some(pending) = line.pending.pop_front() else { return Err(Malformed::LineUnknown) };
+        let Some(pending) = line.pending.pop_front() else {
+            // More replies than requests: nothing that follows can be trusted. A target that is full says so this way.
+            if let Answer::Refused(text) = answer {
+                self.tally.sample(&String::from_utf8_lossy(text));
+            }
+            return Err(Malformed::Unasked);
+        };
         self.waiting -= 1;
         if pending.phase == Phase::Asking {
             return Ok(());

@@ -64,6 +64,8 @@ pub(crate) enum Malformed {
     EndMissing,
     /// A memcached line that means nothing.
     LineUnknown,
+    /// A reply too many: the stream is out of step.
+    Unasked,
 }
 
 impl std::fmt::Display for Malformed {
@@ -75,6 +77,7 @@ impl std::fmt::Display for Malformed {
             Malformed::LengthOverMax => write!(f, "a reply is longer than this tool reads"),
             Malformed::EndMissing => write!(f, "a payload does not end where its length says"),
             Malformed::LineUnknown => write!(f, "a line of a reply is none of memcached's"),
+            Malformed::Unasked => write!(f, "a reply came that nobody asked for"),
         }
     }
 }

@@ -36,8 +36,9 @@ const FILL_PIPELINE: u32 = 64;
 /// A step of the knee search warms up and drains no longer than this.
 const STEP_WARMUP: Duration = Duration::from_millis(500);
 const STEP_DRAIN: Duration = Duration::from_secs(1);
-/// A step kept up with its rate if it reached this share of it.
-const KEPT_UP: f64 = 0.97;
+/// A step kept up with its rate if nothing was left over and it ended no later than this, as a share of its time and more.
+const OVERTIME_SHARE: f64 = 0.03;
+const OVERTIME: Duration = Duration::from_millis(20);
 /// Without rules, the knee is where the p99 has grown by this factor over the first step's.
 const KNEE_GROWTH: f64 = 10.0;
 
@@ -239,7 +240,7 @@ impl<'a> Session<'a> {
                 window: self.plan.window,
                 stream,
             })?;
-            let step = judge_step(rate, &measured.outcome, slo.as_ref(), &mut first_p99_us);
+            let step = judge_step(rate, self.load.step, &measured.outcome, slo.as_ref(), &mut first_p99_us);
             self.say(&format!(
                 "{:>8}/s offered  {:>8}/s done  response p50 {:>8}  p99 {:>8}  {}",
                 count_text(rate),
@@ -335,7 +336,7 @@ fn fill_pipeline_max(plan: &Plan) -> u32 {
     ((4 << 20) / plan.workload.sizes.largest().max(1)).clamp(1, 1024) as u32
 }
 
-fn judge_step(rate: f64, outcome: &Outcome, slo: Option<&Slo>, first_p99_us: &mut Option<f64>) -> Step {
+fn judge_step(rate: f64, duration: Duration, outcome: &Outcome, slo: Option<&Slo>, first_p99_us: &mut Option<f64>) -> Step {
     let row = outcome.tally.total();
     let seconds = outcome.measured.as_secs_f64();
     let judged = judged(&row, seconds);
@@ -347,7 +348,7 @@ fn judge_step(rate: f64, outcome: &Outcome, slo: Option<&Slo>, first_p99_us: &mu
             breaches.push(format!("p99 is {:.0}x that of the lowest rate", p99_us / first.max(1e-3)));
         }
     }
-    if judged.throughput_ops_s < rate * KEPT_UP {
+    if row.unfinished > 0 || outcome.measured > duration.mul_f64(1.0 + OVERTIME_SHARE) + OVERTIME {
         breaches.push(format!("only {}/s done", count_text(judged.throughput_ops_s)));
     }
     Step {

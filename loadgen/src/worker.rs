@@ -31,6 +31,8 @@ const BATCHES_PER_TURN_MAX: u32 = 16;
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 /// How long a broken connection waits before it is opened again.
 const REOPEN_NS: u64 = 100_000_000;
+/// Between two reopenings.
+const REOPEN_GAP_NS: u64 = 1_000_000;
 /// How long a reopening may hold up the thread.
 const REOPEN_TIMEOUT: Duration = Duration::from_millis(200);
 /// A run without a single connection ends after this.
@@ -84,7 +86,9 @@ pub(crate) struct Worker<P: Port> {
     blocked_since_ns: Option<u64>,
     blocked_ns: u64,
     offered: u64,
+    /// Broken connections and when to try each again, and when to try any again.
     reopen: Vec<(usize, u64)>,
+    reopen_from_ns: u64,
     deaf_since_ns: Option<u64>,
     spin_ns: u64,
 }
@@ -176,6 +180,7 @@ impl<P: Port> Worker<P> {
             blocked_ns: 0,
             offered: 0,
             reopen: Vec::new(),
+            reopen_from_ns: 0,
             deaf_since_ns: None,
             spin_ns: 0,
         };
@@ -435,16 +440,19 @@ impl<P: Port> Worker<P> {
         if self.reopen.is_empty() {
             return;
         }
-        for (slot, at_ns) in std::mem::take(&mut self.reopen) {
-            if at_ns > now_ns {
-                self.reopen.push((slot, at_ns));
-                continue;
-            }
-            let node = self.flight.lines[slot].node;
-            if let Err(error) = self.open(slot, node, REOPEN_TIMEOUT, now_ns) {
-                self.flight.tally.sample(&error);
-                self.reopen.push((slot, self.flight.clock.nanos() + REOPEN_NS));
-            }
+        // One at a time, because each may block: a target that hangs up on thousands must not keep this thread from the rest.
+        if now_ns < self.reopen_from_ns {
+            return;
+        }
+        let Some(index) = self.reopen.iter().position(|&(_, at_ns)| at_ns <= now_ns) else { return };
+        let (slot, _) = self.reopen.swap_remove(index);
+        let node = self.flight.lines[slot].node;
+        let opened = self.open(slot, node, REOPEN_TIMEOUT, now_ns);
+        let now_ns = self.flight.clock.nanos();
+        self.reopen_from_ns = now_ns + REOPEN_GAP_NS;
+        if let Err(error) = opened {
+            self.flight.tally.sample(&error);
+            self.reopen.push((slot, now_ns + REOPEN_NS));
         }
     }
 
@@ -484,8 +492,8 @@ impl<P: Port> Worker<P> {
             }
             until_ns = until_ns.min(due_ns - spin_ns);
         }
-        for &(_, at_ns) in &self.reopen {
-            until_ns = until_ns.min(at_ns);
+        if let Some(at_ns) = self.reopen.iter().map(|&(_, at_ns)| at_ns).min() {
+            until_ns = until_ns.min(at_ns.max(self.reopen_from_ns));
         }
         Wait::AtMost(Duration::from_nanos(until_ns.saturating_sub(now_ns).max(1)))
     }

@@ -80,6 +80,23 @@ fn broken_connections_are_opened_again() {
 }
 
 #[test]
+fn a_full_target_is_quoted() {
+    // As Redis does beyond maxclients: says so without being asked, and hangs up.
+    let mut count = 0;
+    let port = fake::resp(move |words| {
+        count += 1;
+        match words[0].as_slice() {
+            b"INFO" => Some(b"$0\r\n\r\n".to_vec()),
+            _ if count % 100 == 0 => Some(b"+OK\r\n-ERR max number of clients reached\r\n".to_vec()),
+            _ => Some(b"+OK\r\n".to_vec()),
+        }
+    });
+    let ran = bench(&format!("--port {port} --ratio 0:1 --closed --requests 500 --connections 2 --warmup 0"));
+    assert!(ran.json["errors"]["samples"].to_string().contains("max number of clients"), "{}", ran.json["errors"]);
+    assert!(ran.number("/errors/broken_connections") >= 1.0);
+}
+
+#[test]
 fn a_server_of_something_else_is_no_target() {
     let port = fake::resp(|_| Some(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()));
     assert_eq!(bench(&format!("--port {port} --requests 10")).status, 1);
