@@ -171,8 +171,8 @@ def expiry(bench):
         seconds = (left_ms + spread_ms) / 1000 + 1.5
         program = os.path.join(ROOT, "target", "release", "corewheel")
         load = subprocess.Popen([program, "bench", "--port", str(server.port), "--rate", str(int(most / 2)), "--duration", f"{int(seconds)}s", "--connections", "50",
-                                 "--keys", "100000", "--mix", "get=100"] if os.access(program, os.X_OK) and bench.options.bench_load else
-                                ["redis-benchmark", "-p", str(server.port), "-c", "2", "-n", "100000000", "-r", "100000", "-t", "get", "-q"],
+                                 "--keys", "100000", "--key-prefix", "load:", "--mix", "get=1", "--spin", "0"] if os.access(program, os.X_OK) else
+                                ["redis-benchmark", "-p", str(server.port), "-c", "2", "-n", "100000000", "-t", "ping_mbulk", "-q"],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ours, theirs = multiprocessing.Pipe()
         reader = multiprocessing.Process(target=read_edge, args=(server.port, count, began, spread_ms, inverse, theirs), daemon=True)
@@ -310,7 +310,6 @@ def main():
     parser.add_argument("--keys", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the hit ratio; half of them warm")
-    parser.add_argument("--bench-load", action="store_true", default=True)
     parser.add_argument("--json")
     options = parser.parse_args()
 
