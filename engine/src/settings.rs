@@ -335,6 +335,7 @@ pub static SETTINGS: &[Setting] = &[
             }
         }),
     },
+    Setting { name: "io-threads", summary: "One thread a core.", get: |s| s.cpus.len().to_string(), set: None },
     Setting {
         name: "latency-monitor-threshold",
         summary: "Milliseconds from which events are kept for LATENCY; 0 keeps none.",
