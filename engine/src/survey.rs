@@ -6,7 +6,7 @@ use crate::placement::CoreId;
 use crate::settings::Settings;
 use crate::slowlog::SlowRequest;
 use shards::Slot;
-use shards::shard::Counts;
+use shards::shard::{Counts, Memory};
 use std::sync::Arc;
 
 /// What a core is asked.
@@ -53,6 +53,8 @@ pub enum Question {
         /// At most so many.
         count_max: usize,
     },
+    /// How many keys of this slot do you have, in database 0?
+    CountInSlot(Slot),
     /// `DEBUG OBJECT`, asked of the core that has the key.
     DebugObject(crate::hold::Request, u64),
     /// Stop everything for so long.
@@ -62,6 +64,8 @@ pub enum Question {
     },
     /// Whether to remove keys when their time comes.
     ActiveExpire(bool),
+    /// A number that says what your databases hold.
+    Digest,
 }
 
 /// Which clients are meant; all conditions must hold.
@@ -137,6 +141,27 @@ pub enum Finding {
     Done,
 }
 
+/// Keys of one database, on one core or on all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DbStats {
+    /// Keys.
+    pub keys: u64,
+    /// Of those, keys with a deadline.
+    pub timed: u64,
+    /// The mean time that those have left.
+    pub ttl_ms_mean: u64,
+}
+
+impl DbStats {
+    /// Adds another core's keys.
+    pub fn merge(&mut self, other: &DbStats) {
+        let ttl_ms = self.ttl_ms_mean * self.timed + other.ttl_ms_mean * other.timed;
+        self.keys += other.keys;
+        self.timed += other.timed;
+        self.ttl_ms_mean = ttl_ms / self.timed.max(1);
+    }
+}
+
 /// What one core has counted and holds.
 #[derive(Clone, Debug)]
 pub struct CoreStats {
@@ -146,8 +171,8 @@ pub struct CoreStats {
     pub metrics: Metrics,
     /// Counts of the shard.
     pub counts: Counts,
-    /// By database: keys, keys with a deadline.
-    pub dbs: Vec<(u64, u64)>,
+    /// By database.
+    pub dbs: Vec<DbStats>,
     /// Connections now.
     pub clients: u64,
     /// Of those, through the core's own port.
@@ -158,8 +183,8 @@ pub struct CoreStats {
     pub stalled: u64,
     /// Requests waiting for held keys.
     pub waiting: u64,
-    /// Bytes of records, tables and the wheel.
-    pub shard_bytes: u64,
+    /// Where the shard's memory is.
+    pub memory: Memory,
     /// Bytes of connections' buffers.
     pub connection_bytes: u64,
     /// Bytes of the kernel's rings and receive buffers.

@@ -41,7 +41,15 @@ pub(super) fn cluster<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Reque
         }
         b"keyslot" => reply.integer(i64::from(Slot::of(args.get(2)).0)),
         b"countkeysinslot" => match slot_at(args.get(2)) {
-            Ok(slot) => core.ask_slot(id, slot, usize::MAX, |keys, reply| reply.integer(keys.len() as i64)),
+            Ok(slot) => {
+                let owner = core.placement.core_of(slot);
+                core.survey_cores(
+                    id,
+                    &[owner],
+                    Question::CountInSlot(slot),
+                    Box::new(|_, _, findings, reply| reply.integer(super::sum_of(&findings) as i64)),
+                );
+            }
             Err(text) => reply.error(text),
         },
         b"getkeysinslot" => match (slot_at(args.get(2)), number::parse_u64(args.get(3))) {

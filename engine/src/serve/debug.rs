@@ -44,6 +44,14 @@ pub(super) fn debug<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request
             }
             _ => reply.error("ERR the length must be a number up to 16777216"),
         },
+        (b"digest", 2) => core.survey(
+            id,
+            Question::Digest,
+            Box::new(|_, _, findings, reply| {
+                let digest = findings.iter().fold(0, |all, finding| all ^ if let Finding::Count(part) = finding { *part } else { 0 });
+                reply.status(&format!("{digest:040x}"));
+            }),
+        ),
         (b"quicklist-packed-threshold" | b"listpack-entries" | b"change-repl-id", _) => reply.ok(),
         (b"reload" | b"loadaof", _) => {
             reply.error("ERR nothing can be loaded: this server keeps its data in memory only (durability none)");
@@ -58,6 +66,8 @@ pub(super) fn debug<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request
 fn help(reply: &mut Reply<'_>) {
     const LINES: &[&str] = &[
         "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "DIGEST",
+        "    A number that two servers share exactly if they hold the same data.",
         "OBJECT <key>",
         "    Tells how a key is kept.",
         "SET-ACTIVE-EXPIRE (0|1)",

@@ -10,7 +10,7 @@ use crate::memory::{available_bytes, machine_bytes};
 use crate::metrics::Metrics;
 use crate::serve::memory::Usage;
 use crate::serve::{REDIS_VERSION, merged_dbs, stats_of};
-use crate::survey::{CoreStats, Question};
+use crate::survey::{CoreStats, DbStats, Question};
 use netio::{ConnId, Kernel};
 use shards::command::{COMMANDS_BY_NUMBER, Flags};
 use shards::shard::Counts;
@@ -440,7 +440,11 @@ impl View {
             "joints": metrics.joints,
             "joints_ordered": metrics.joints_ordered,
             "lane_pushbacks": metrics.lane_pushbacks,
-            "lane_memory": self.usage.lane_bytes,
+            "memory_records": self.usage.memory.records,
+            "memory_tables": self.usage.memory.buckets + self.usage.memory.keyspaces,
+            "memory_wheel": self.usage.memory.wheel,
+            "memory_dead": self.usage.memory.dead,
+            "memory_lanes": self.usage.lane_bytes,
             "requests_waiting_for_keys": self.sum(|core| core.waiting),
             "clients_stalled": self.sum(|core| core.stalled),
             "clients_core_port": self.sum(|core| core.cluster_clients),
@@ -456,7 +460,7 @@ impl View {
 
     fn tell_cores<K: Kernel>(&self, core: &Core<K>, text: &mut String) {
         for stats in &self.cores {
-            let keys: u64 = stats.dbs.iter().map(|(keys, _)| keys).sum();
+            let keys: u64 = stats.dbs.iter().map(|db| db.keys).sum();
             let metrics = &stats.metrics;
             let _ = write!(
                 text,
@@ -466,7 +470,7 @@ impl View {
                 utilisation(stats),
                 core.cpu_of(stats.core),
                 stats.clients,
-                stats.shard_bytes + stats.connection_bytes + stats.kernel_bytes + stats.lane_bytes,
+                stats.memory.resident as u64 + stats.connection_bytes + stats.kernel_bytes + stats.lane_bytes,
                 metrics.commands_total,
                 metrics.hops,
                 metrics.turns,
@@ -477,9 +481,9 @@ impl View {
     }
 
     fn tell_keyspace(&self, text: &mut String) {
-        for (db, (keys, timed)) in merged_dbs(&self.cores).into_iter().enumerate() {
+        for (db, DbStats { keys, timed, ttl_ms_mean }) in merged_dbs(&self.cores).into_iter().enumerate() {
             if keys > 0 {
-                let _ = write!(text, "db{db}:keys={keys},expires={timed},avg_ttl=0,subexpiry=0\r\n");
+                let _ = write!(text, "db{db}:keys={keys},expires={timed},avg_ttl={ttl_ms_mean},subexpiry=0\r\n");
             }
         }
     }

@@ -3,13 +3,16 @@
 use crate::core::Core;
 use crate::hold::Request;
 use crate::memory::resident_bytes;
-use crate::survey::{CoreStats, Question};
+use crate::survey::{CoreStats, DbStats, Question};
 use netio::{ConnId, Kernel};
+use shards::shard::Memory;
 use shards::wire::Reply;
 
 /// The sums that `MEMORY` and `INFO memory` tell.
 pub(super) struct Usage {
-    /// Records, tables and the wheel.
+    /// Where the shards' memory is.
+    pub(super) memory: Memory,
+    /// All of that.
     pub(super) shard_bytes: u64,
     /// Connections and their buffers.
     pub(super) connection_bytes: u64,
@@ -32,14 +35,24 @@ impl Usage {
     pub(super) fn of(cores: &[CoreStats]) -> Usage {
         let sum = |field: fn(&CoreStats) -> u64| cores.iter().map(field).sum();
         let max = |field: fn(&CoreStats) -> u64| cores.iter().map(field).max().unwrap_or(0);
+        let mut memory = Memory::default();
+        for core in cores {
+            memory.records += core.memory.records;
+            memory.dead += core.memory.dead;
+            memory.buckets += core.memory.buckets;
+            memory.keyspaces += core.memory.keyspaces;
+            memory.wheel += core.memory.wheel;
+            memory.resident += core.memory.resident;
+        }
         Usage {
-            shard_bytes: sum(|core| core.shard_bytes),
+            memory,
+            shard_bytes: memory.resident as u64,
             connection_bytes: sum(|core| core.connection_bytes),
             kernel_bytes: sum(|core| core.kernel_bytes),
             lane_bytes: sum(|core| core.lane_bytes),
             client_input_max: max(|core| core.client_input_max),
             client_output_max: max(|core| core.client_output_max),
-            keys: sum(|core| core.dbs.iter().map(|(keys, _)| keys).sum()),
+            keys: sum(|core| core.dbs.iter().map(|db| db.keys).sum()),
             resident_bytes: resident_bytes(),
         }
     }
@@ -65,11 +78,11 @@ pub(super) fn stats<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: &Reques
     ask(core, id, |core, cores, reply| {
         let usage = Usage::of(&cores);
         let dbs = super::merged_dbs(&cores);
-        let shown: Vec<(usize, u64, u64)> =
-            dbs.iter().enumerate().filter(|(_, (keys, _))| *keys > 0).map(|(db, (keys, timed))| (db, *keys, *timed)).collect();
+        let shown: Vec<(usize, &DbStats)> = dbs.iter().enumerate().filter(|(_, db)| db.keys > 0).collect();
         let used = usage.used_bytes();
         let peak = core.shared.memory_bytes_peak().max(used);
-        let numbers: [(&str, u64); 12] = [
+        let memory = usage.memory;
+        let numbers: [(&str, u64); 16] = [
             ("peak.allocated", peak),
             ("total.allocated", used),
             ("startup.allocated", usage.kernel_bytes),
@@ -82,6 +95,10 @@ pub(super) fn stats<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: &Reques
             ("functions.caches", 0),
             ("kernel.buffers", usage.kernel_bytes),
             ("lanes", usage.lane_bytes),
+            ("records", memory.records as u64),
+            ("records.dead", memory.dead as u64),
+            ("tables", (memory.buckets + memory.keyspaces) as u64),
+            ("wheel", memory.wheel as u64),
         ];
         let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
         reply.map(numbers.len() + shown.len() + 9);
@@ -89,7 +106,7 @@ pub(super) fn stats<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: &Reques
             reply.bulk(name.as_bytes());
             reply.integer(bytes as i64);
         }
-        for (db, keys, timed) in &shown {
+        for (db, DbStats { keys, timed, .. }) in &shown {
             reply.bulk(format!("db.{db}").as_bytes());
             reply.map(2);
             reply.bulk(b"keys");
@@ -195,7 +212,7 @@ pub(super) fn malloc_stats<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: 
         for core in &cores {
             text += &format!(
                 "core {}: records and tables {}, connections {}, kernel buffers {}, lanes {}\n",
-                core.core.0, core.shard_bytes, core.connection_bytes, core.kernel_bytes, core.lane_bytes
+                core.core.0, core.memory.resident, core.connection_bytes, core.kernel_bytes, core.lane_bytes
             );
         }
         reply.verbatim(text.as_bytes());
@@ -219,6 +236,7 @@ mod tests {
 
     fn usage(shard_bytes: u64, connection_bytes: u64) -> Usage {
         Usage {
+            memory: Memory::default(),
             shard_bytes,
             connection_bytes,
             kernel_bytes: 0,

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;
-use crate::survey::{CoreStats, Finding, Question};
+use crate::survey::{CoreStats, DbStats, Finding, Question};
 use netio::{ConnId, Kernel};
 use shards::command::COMMANDS_BY_NUMBER;
 use shards::wire::Reply;
@@ -239,10 +239,13 @@ fn merged_metrics(findings: Vec<Finding>) -> Metrics {
     metrics
 }
 
-/// By database: keys, and keys with a deadline, of all cores together.
-fn merged_dbs(cores: &[CoreStats]) -> Vec<(u64, u64)> {
-    let count = cores.first().map_or(0, |core| core.dbs.len());
-    (0..count).map(|db| cores.iter().fold((0, 0), |(keys, timed), core| (keys + core.dbs[db].0, timed + core.dbs[db].1))).collect()
+/// By database: the keys of all cores together.
+fn merged_dbs(cores: &[CoreStats]) -> Vec<DbStats> {
+    let mut dbs = vec![DbStats::default(); cores.first().map_or(0, |core| core.dbs.len())];
+    for core in cores {
+        dbs.iter_mut().zip(&core.dbs).for_each(|(all, one)| all.merge(one));
+    }
+    dbs
 }
 
 /// The sum of the cores' numbers.

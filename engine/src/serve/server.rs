@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::hold::Request;
 use crate::placement::CoreId;
-use crate::survey::{CoreStats, Finding, Question};
+use crate::survey::{CoreStats, DbStats, Finding, Question};
 use netio::{ConnId, Kernel};
 use shards::command::texts;
 use shards::number;
@@ -147,6 +147,11 @@ impl<K: Kernel> Core<K> {
             Question::Settings(settings) => self.apply_settings(settings.clone()),
             Question::Pause { until_ns, writes_only } => self.pause_clients(*until_ns, *writes_only),
             Question::Monitored => self.monitored = true,
+            Question::CountInSlot(slot) => {
+                let now = self.now_ms();
+                return Finding::Count(self.executor.shard.count_in_slot(*slot, now) as u64);
+            }
+            Question::Digest => return Finding::Count(self.digest()),
             Question::KeysInSlot { slot, count_max } => return Finding::Keys(self.keys_in_slot(*slot, *count_max)),
             Question::Sleep { ns } => std::thread::sleep(Duration::from_nanos(*ns)),
             Question::ActiveExpire(on) => self.active_expire = *on,
@@ -157,8 +162,15 @@ impl<K: Kernel> Core<K> {
 
     /// What this core has counted and holds.
     fn stats(&mut self) -> CoreStats {
+        let now = self.now_ms();
         let shard = &self.executor.shard;
-        let dbs = (0..shard.db_count()).map(|db| (shard.len(Db(db)) as u64, shard.len_with_deadline(Db(db)) as u64)).collect();
+        let dbs = (0..shard.db_count())
+            .map(|db| DbStats {
+                keys: shard.len(Db(db)) as u64,
+                timed: shard.len_with_deadline(Db(db)) as u64,
+                ttl_ms_mean: shard.ttl_ms_mean(Db(db), now),
+            })
+            .collect();
         let conns = || self.connections.iter().flatten();
         CoreStats {
             core: self.id,
@@ -170,7 +182,7 @@ impl<K: Kernel> Core<K> {
             monitors: self.monitors.len() as u64,
             stalled: conns().filter(|conn| conn.stalls.any()).count() as u64,
             waiting: self.executor.holds.waiters() as u64,
-            shard_bytes: shard.memory().resident as u64,
+            memory: shard.memory(),
             connection_bytes: conns().map(|conn| conn.memory_bytes() as u64).sum(),
             kernel_bytes: self.kernel.memory_bytes() as u64,
             lane_bytes: self.peers.memory_bytes() as u64,
@@ -183,22 +195,23 @@ impl<K: Kernel> Core<K> {
 
     /// Keys of one slot of database 0, at most so many; none if the slot is another core's.
     fn keys_in_slot(&mut self, slot: Slot, count_max: usize) -> Vec<Vec<u8>> {
-        if self.placement.core_of(slot) != self.id {
-            return Vec::new();
-        }
         let now = self.now_ms();
         let mut keys = Vec::new();
-        let mut cursor = shards::shard::Cursor::default();
-        loop {
-            cursor = self.executor.shard.scan(Db(0), cursor, 1024, now, &mut |found| {
-                if keys.len() < count_max && Slot::of(found.key) == slot {
-                    keys.push(found.key.to_vec());
-                }
+        if count_max > 0 {
+            self.executor.shard.visit_slot(slot, now, &mut |found| {
+                keys.push(found.key.to_vec());
+                keys.len() < count_max
             });
-            if cursor == shards::shard::Cursor::default() || keys.len() >= count_max {
-                return keys;
-            }
         }
+        keys
+    }
+
+    /// A number that two servers share exactly when all their databases hold the same.
+    fn digest(&self) -> u64 {
+        let now = self.now.wall.0;
+        let shard = &self.executor.shard;
+        // Turned by the database's number, so that the same key in another database is another thing.
+        (0..shard.db_count()).fold(0, |all, db| all ^ shard.digest(Db(db), now).rotate_left(u32::from(db)))
     }
 
     /// The address at which this connection's client reaches a core.
