@@ -238,7 +238,6 @@ def errors(r):
     refused(r.execute_command, "SET", "a", "b", "EX", "0", text="invalid expire time in 'set' command")
     refused(r.execute_command, "SET", "a", "b", "NX", "XX", text="syntax error")
     refused(r.execute_command, "SELECT", "9999", text="DB index is out of range")
-    refused(r.execute_command, "EVALSHA", "0" * 40, "0", text="No matching script")
 
 
 @check
