@@ -22,6 +22,10 @@ impl<K: Kernel> Core<K> {
         if route != Route::Unresolved {
             conn.last_command = Some(request.command);
         }
+        if matches!(route, Route::Engine | Route::Everywhere) {
+            // A survey of this core alone is settled at once: what was answered before must already stand in front of it.
+            conn.output.append(output);
+        }
         self.executor.metrics.commands_total += 1;
         let command = request.command;
         let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));

@@ -238,6 +238,9 @@ impl Batch {
                     let Parsee { route, hash, slot, .. } = self.requests[next];
                     next += 1;
                     core.dispatch(id, route, request, hash, slot, &mut output);
+                    if core.connection(id).is_some_and(|conn| conn.output.len() + output.len() >= OUTPUT_BURST_BYTES) {
+                        core.flush(id, &mut output);
+                    }
                     stamp_ns = core.kernel.stamp_ns();
                 }
             }

@@ -6,3 +6,5 @@
 mod harness;
 /// What the engine answers itself, command by command.
 mod serve;
+/// Several cores and clients at once: order, and commands on many keys.
+mod several;
