@@ -113,7 +113,8 @@ mod machine {
 
     const ALIGN_BYTES: usize = 2 << 20;
 
-    /// Addresses aligned to a huge page, not accessible yet and so not counted as memory.
+    /// Addresses aligned to a huge page, not accessible yet and so not counted as memory. Backed by huge pages where the
+    /// machine has them: records are met in no order, and with small pages half of a lookup is the walk to its address.
     pub(super) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
         let whole = bytes + ALIGN_BYTES;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -125,8 +126,10 @@ mod machine {
         let start = start.cast::<u8>();
         let before = start.align_offset(ALIGN_BYTES);
         let after = ALIGN_BYTES - before;
-        // SAFETY: both pieces lie in the mapping just made, outside the aligned part, and nobody has seen them.
+        // SAFETY: both pieces lie in the mapping just made, outside the aligned part, and nobody has seen them. The advice
+        // concerns the aligned part only and changes no byte; where it is refused, small pages serve.
         unsafe {
+            libc::madvise(start.add(before).cast(), bytes, libc::MADV_HUGEPAGE);
             if before > 0 {
                 libc::munmap(start.cast(), before);
             }
