@@ -1,5 +1,6 @@
 //! Where and against what a result was measured: without it a number means nothing.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use crate::control::{Control, Tree};
 use crate::machine;
 use crate::plan::{Plan, cpu_text};
 use crate::request::Protocol;
-use crate::target::CONNECT_TIMEOUT;
+use crate::target::{CONNECT_TIMEOUT, Endpoint};
 
 /// The machine the generator runs on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -78,29 +79,45 @@ impl Machine {
     }
 }
 
-/// A conversation about the target itself, besides the load.
+/// Conversations about the target itself, besides the load: one with each process it consists of.
 pub(crate) struct Witness {
-    control: Control,
+    /// The one that was named comes first.
+    controls: Vec<Control>,
     protocol: Protocol,
 }
+
+type Facts = Vec<(String, String)>;
 
 impl Witness {
     /// Connects. This is also where a target that is not there, or wants a password, is found out.
     pub(crate) fn open(plan: &Plan) -> Result<Witness, String> {
         let control = plan.greeting.open(&plan.endpoint, plan.protocol, CONNECT_TIMEOUT)?;
-        Ok(Witness { control, protocol: plan.protocol })
+        Ok(Witness { controls: vec![control], protocol: plan.protocol })
+    }
+
+    /// Adds the other processes of a cluster. Several nodes may be one process, which counts once.
+    pub(crate) fn join(&mut self, plan: &Plan, nodes: &[SocketAddr]) -> Result<(), String> {
+        let mut known = vec![identity(&facts(&mut self.controls[0], self.protocol)?)];
+        for &node in nodes {
+            let mut control = plan.greeting.open(&Endpoint::Tcp(node), plan.protocol, CONNECT_TIMEOUT)?;
+            let identity = identity(&facts(&mut control, self.protocol)?);
+            if identity.is_some() && !known.contains(&identity) {
+                known.push(identity);
+                self.controls.push(control);
+            }
+        }
+        Ok(())
     }
 
     /// Who the target says it is. A target that only speaks the data commands stays unnamed; one that demands a password
     /// or speaks another protocol is an error.
     pub(crate) fn target(&mut self, plan: &Plan) -> Result<Target, String> {
-        let facts = self.facts()?;
-        let find = |name: &str| facts.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let facts = facts(&mut self.controls[0], self.protocol)?;
         let (software, version) = match self.protocol {
-            Protocol::Memcached => ("memcached".to_string(), find("version")),
+            Protocol::Memcached => ("memcached".to_string(), find(&facts, "version")),
             Protocol::Resp => ["corewheel", "valkey", "dragonfly", "redis"]
                 .iter()
-                .find_map(|name| find(&format!("{name}_version")).map(|version| (name.to_string(), Some(version))))
+                .find_map(|name| find(&facts, &format!("{name}_version")).map(|version| (name.to_string(), Some(version))))
                 .unwrap_or_default(),
         };
         Ok(Target {
@@ -113,44 +130,51 @@ impl Witness {
         })
     }
 
-    /// CPU time the target has used since its start, by its own word.
+    /// CPU time all of the target has used since its start, by its own word.
     pub(crate) fn cpu(&mut self) -> Option<Duration> {
         let names = match self.protocol {
             Protocol::Resp => ["used_cpu_sys", "used_cpu_user"],
             Protocol::Memcached => ["rusage_system", "rusage_user"],
         };
-        let facts = self.facts().ok()?;
-        let find = |name: &str| facts.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.parse::<f64>().ok());
-        Duration::try_from_secs_f64(find(names[0])? + find(names[1])?).ok()
-    }
-
-    /// The conversation itself, for other questions.
-    pub(crate) fn control(&mut self) -> &mut Control {
-        &mut self.control
-    }
-
-    fn facts(&mut self) -> Result<Vec<(String, String)>, String> {
-        match self.protocol {
-            Protocol::Memcached => {
-                let lines = self.control.lines("stats", &["END", "ERROR"])?;
-                Ok(lines
-                    .iter()
-                    .filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '))
-                    .map(|(key, value)| (key.to_string(), value.to_string()))
-                    .collect())
+        let mut sum = Duration::ZERO;
+        for control in &mut self.controls {
+            let facts = facts(control, self.protocol).ok()?;
+            for name in names {
+                sum += Duration::try_from_secs_f64(find(&facts, name)?.parse().ok()?).ok()?;
             }
-            Protocol::Resp => match self.control.command(&["INFO"])? {
-                Tree::Text(text) => Ok(String::from_utf8_lossy(&text)
-                    .lines()
-                    .filter_map(|line| line.split_once(':'))
-                    .map(|(key, value)| (key.to_string(), value.trim().to_string()))
-                    .collect()),
-                Tree::Refused(text) if text.starts_with("NOAUTH") || text.starts_with("WRONGPASS") || text.starts_with("DENIED") => {
-                    Err(format!("the target wants a password ({text}); give it with --password-file"))
-                }
-                _ => Ok(Vec::new()),
-            },
         }
+        Some(sum)
+    }
+
+    /// The first conversation itself, for other questions.
+    pub(crate) fn control(&mut self) -> &mut Control {
+        &mut self.controls[0]
+    }
+}
+
+fn find(facts: &Facts, name: &str) -> Option<String> {
+    facts.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+}
+
+/// What tells two processes apart.
+fn identity(facts: &Facts) -> Option<String> {
+    find(facts, "run_id").or_else(|| find(facts, "process_id"))
+}
+
+fn facts(control: &mut Control, protocol: Protocol) -> Result<Facts, String> {
+    let pair = |(key, value): (&str, &str)| (key.to_string(), value.trim().to_string());
+    match protocol {
+        Protocol::Memcached => {
+            let lines = control.lines("stats", &["END", "ERROR"])?;
+            Ok(lines.iter().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' ')).map(pair).collect())
+        }
+        Protocol::Resp => match control.command(&["INFO"])? {
+            Tree::Text(text) => Ok(String::from_utf8_lossy(&text).lines().filter_map(|line| line.split_once(':')).map(pair).collect()),
+            Tree::Refused(text) if ["NOAUTH", "WRONGPASS", "DENIED"].iter().any(|word| text.starts_with(word)) => {
+                Err(format!("the target wants a password ({text}); give it with --password-file"))
+            }
+            _ => Ok(Vec::new()),
+        },
     }
 }
 

@@ -96,6 +96,7 @@ impl<'a> Session<'a> {
             for &node in &layout.nodes {
                 Endpoint::Tcp(node).check_private(plan.own_target)?;
             }
+            witness.join(&plan, &layout.nodes)?;
             plan.cluster = Some(layout);
         }
         let target = witness.target(&plan)?;
