@@ -126,6 +126,12 @@ pub struct Settle {
     pub now: u64,
 }
 
+/// A key of a database.
+pub type DbKey = (Db, Box<[u8]>);
+
+/// A key and the record it gets; `None` removes it.
+pub type Replacement = (Db, Box<[u8]>, Option<Vec<u8>>);
+
 /// What to do before letting go.
 #[derive(Clone, Debug)]
 pub enum Work {
@@ -134,7 +140,7 @@ pub enum Work {
     /// Run this request and answer with its reply.
     Run(Request),
     /// Put these records; `None` removes the key.
-    Store(Vec<(Db, Box<[u8]>, Option<Vec<u8>>)>),
+    Store(Vec<Replacement>),
 }
 
 /// Who waits for a key.
@@ -150,8 +156,8 @@ pub enum Waiter {
 /// The keys of one core that are held.
 #[derive(Default)]
 pub struct Holds {
-    keys: HashMap<(Db, Box<[u8]>), Queue>,
-    joints: HashMap<JointId, Vec<(Db, Box<[u8]>)>>,
+    keys: HashMap<DbKey, Queue>,
+    joints: HashMap<JointId, Vec<DbKey>>,
     waiters: usize,
 }
 
@@ -201,7 +207,7 @@ impl Holds {
     }
 
     /// Lets go of everything a command holds. Returns who waited, by key, in order.
-    pub fn release(&mut self, joint: JointId) -> Vec<((Db, Box<[u8]>), VecDeque<Waiter>)> {
+    pub fn release(&mut self, joint: JointId) -> Vec<(DbKey, VecDeque<Waiter>)> {
         let keys = self.joints.remove(&joint).unwrap_or_default();
         let mut released = Vec::new();
         for key in keys {

@@ -22,7 +22,7 @@ const REQUESTS_PER_RUN_MAX: usize = 1024;
 
 /// What arrived in a turn.
 #[derive(Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     runs: Vec<Run>,
     requests: Vec<Parsee>,
     spans: Vec<Span>,

@@ -20,7 +20,7 @@ use shards::wire::{Args, Proto, Reply};
 use shards::{Db, Key, KeySeed, Shard, ShardConfig};
 
 /// A command on several cores, at the core that coordinates it.
-pub struct Joint {
+pub(crate) struct Joint {
     ticket: Ticket,
     request: Request,
     parts: Vec<Part>,
