@@ -83,7 +83,7 @@ impl<'a> Reply<'a> {
         if (0..10).contains(&value) {
             self.out.extend_from_slice(&[b':', b'0' + value as u8, b'\r', b'\n']);
         } else {
-            self.line(b':', Digits::of_i64(value).as_bytes());
+            self.integer_of_any_length(value);
         }
     }
 
@@ -225,6 +225,15 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(bytes);
     }
 
+    #[inline(never)]
+    fn integer_of_any_length(&mut self, value: i64) {
+        if value < 0 {
+            number::write_between(self.out, b":-", value.unsigned_abs(), b"\r\n");
+        } else {
+            number::write_between(self.out, b":", value as u64, b"\r\n");
+        }
+    }
+
     /// A header: a mark and a count. Arrays of fixed size compile to single stores, where a slice would be a call.
     #[inline]
     fn length(&mut self, kind: u8, count: usize) {
@@ -233,8 +242,13 @@ impl<'a> Reply<'a> {
             0..10 => self.out.extend_from_slice(&[kind, digit(count), b'\r', b'\n']),
             10..100 => self.out.extend_from_slice(&[kind, digit(count / 10), digit(count), b'\r', b'\n']),
             100..1000 => self.out.extend_from_slice(&[kind, digit(count / 100), digit(count / 10), digit(count), b'\r', b'\n']),
-            _ => self.line(kind, Digits::of_u64(count as u64).as_bytes()),
+            _ => self.length_of_any_length(kind, count),
         }
+    }
+
+    #[inline(never)]
+    fn length_of_any_length(&mut self, kind: u8, count: usize) {
+        number::write_between(self.out, &[kind], count as u64, b"\r\n");
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
