@@ -1,5 +1,6 @@
 //! One core: everything its thread owns, and the turn that drives it.
 
+use crate::board::Board;
 use crate::connection::{Connection, Modes, Stalls};
 use crate::executor::Executor;
 use crate::hold::Holds;
@@ -12,7 +13,6 @@ use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
 use crate::serve::{Serve, Survey};
 use crate::settings::Settings;
-use crate::shared::Shared;
 use crate::slowlog::Slowlog;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
 use shards::{KeySeed, Shard, ShardConfig};
@@ -33,7 +33,7 @@ pub struct Core<K: Kernel> {
     pub(crate) placement: Placement,
     pub(crate) kernel: K,
     pub(crate) executor: Executor,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Board>,
     pub(crate) peers: Peers<K::Waker>,
     pub(crate) serves: Vec<Option<Serve<K>>>,
 
@@ -110,7 +110,7 @@ impl<K: Kernel> Core<K> {
         placement: Placement,
         mut kernel: K,
         settings: Arc<Settings>,
-        shared: Arc<Shared>,
+        shared: Arc<Board>,
         peers: Peers<K::Waker>,
     ) -> Core<K> {
         let config = ShardConfig { key_seed: KeySeed::new(shared.key_seed), chance_seed: kernel.entropy(), db_count: settings.db_count };

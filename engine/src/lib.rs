@@ -4,6 +4,7 @@
 //! core runs on io_uring, on epoll and in the simulator; and to other cores through [`peers::Peers`] only.
 
 pub mod banner;
+pub mod board;
 pub mod connection;
 pub mod core;
 mod dispatch;
@@ -22,7 +23,6 @@ pub mod peers;
 pub mod placement;
 mod serve;
 pub mod settings;
-pub mod shared;
 pub mod slowlog;
 mod start_clock;
 pub mod survey;

@@ -1,11 +1,11 @@
 //! The whole server: starts one thread per core, gives them each other, and waits until all have stopped.
 
+use crate::board::Board;
 use crate::core::Core;
 use crate::memory;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
 use crate::settings::Settings;
-use crate::shared::Shared;
 use netio::{Facts, Kernel};
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use std::thread;
 /// A running server.
 pub struct Machine {
     /// What all cores see.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Board>,
     /// What the backend said of itself on the first core.
     pub facts: Facts,
     /// The settings it was started with, ports filled in.
@@ -80,7 +80,7 @@ impl Machine {
         }
         let settings = Arc::new(settings);
         let now = crate::start_clock::now();
-        let shared = Arc::new(Shared::new(placement, now.wall, now.monotonic, crate::start_clock::entropy));
+        let shared = Arc::new(Board::new(placement, now.wall, now.monotonic, crate::start_clock::entropy));
         let (words, heard) = mpsc::channel();
         let mut gates = Vec::new();
         let mut threads = Vec::new();
@@ -159,7 +159,7 @@ fn run_core<K: Kernel>(
     id: CoreId,
     placement: Placement,
     settings: Arc<Settings>,
-    shared: Arc<Shared>,
+    shared: Arc<Board>,
     mut peers: Peers<K::Waker>,
     open: impl Fn(CoreId) -> Result<K, String>,
     words: &mpsc::Sender<Word<K::Waker>>,

@@ -100,7 +100,7 @@ fn sim(root: &Path, plan: SimPlan) -> Result<(), String> {
     let mut seed = plan.seed;
     loop {
         run(Command::new("cargo")
-            .args(["test", "--quiet", "--release", "--package", "sim"])
+            .args(["test", "--quiet", "--release", "--package", "simulation"])
             .env("COREWHEEL_SIM_SEED", seed.to_string())
             .env("COREWHEEL_SIM_SEEDS", SIM_SEEDS_PER_RUN.to_string())
             .current_dir(root))

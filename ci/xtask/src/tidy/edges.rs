@@ -49,7 +49,7 @@ const MEMBERS: &[Member] = &[
         folder: "benches/",
         may_name: &[free("netio"), free("shards"), free("replication"), free("loadgen"), free("engine")],
     },
-    Member { name: "sim", folder: "ci/sim/", may_name: &[free("netio"), free("shards"), free("replication"), free("engine")] },
+    Member { name: "simulation", folder: "ci/sim/", may_name: &[free("netio"), free("shards"), free("replication"), free("engine")] },
     Member { name: "xtask", folder: "ci/xtask/", may_name: &[] },
 ];
 

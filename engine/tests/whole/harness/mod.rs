@@ -7,11 +7,11 @@ mod resp;
 
 pub(crate) use resp::{Value, next_value};
 
+use engine::board::Board;
 use engine::core::Core;
 use engine::peers::Peers;
 use engine::placement::Placement;
 use engine::settings::Settings;
-use engine::shared::Shared;
 use netio::sim::{Chance, ClientId, ClientView, Sim, SimNet, SimOptions};
 use netio::{Kernel, Listen, Options};
 use shards::wire::split_words;
@@ -76,7 +76,7 @@ impl World {
         let settings = Arc::new(settings);
         let now = net.now();
         let mut chance = Chance::new(seed ^ 0x5eed);
-        let shared = Arc::new(Shared::new(placement, now.wall, now.monotonic, || chance.bits()));
+        let shared = Arc::new(Board::new(placement, now.wall, now.monotonic, || chance.bits()));
         let kernels: Vec<Sim> = placement.cores().map(|_| net.kernel(Options::default())).collect();
         let wakers: Vec<_> = kernels.iter().map(Kernel::waker).collect();
         let cores = placement

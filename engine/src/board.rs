@@ -1,4 +1,4 @@
-//! The few words all cores see. Each core writes its own line only, at most ten times a second or when a connection comes
+//! The board: the few words all cores see. Each core writes its own line only, at most ten times a second or when a connection comes
 //! or goes; nothing on the way of a request reads them.
 
 use crate::placement::{CoreId, Placement};
@@ -6,7 +6,7 @@ use netio::{MonotonicNs, WallMs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What all cores see.
-pub struct Shared {
+pub struct Board {
     lines: Box<[Line]>,
     stopping: AtomicBool,
     /// Seed of the key hash, the same on all cores.
@@ -31,14 +31,14 @@ struct Line {
     memory_bytes_peak: AtomicU64,
 }
 
-impl Shared {
+impl Board {
     /// For the cores of `placement`; `entropy` gives 64 bits of chance at a time.
-    pub fn new(placement: Placement, started_wall: WallMs, started: MonotonicNs, mut entropy: impl FnMut() -> u64) -> Shared {
+    pub fn new(placement: Placement, started_wall: WallMs, started: MonotonicNs, mut entropy: impl FnMut() -> u64) -> Board {
         let mut name = || format!("{:016x}{:016x}{:08x}", entropy(), entropy(), entropy() as u32);
         let run_id = name();
         let node_ids = placement.cores().map(|_| name()).collect();
         let lines = placement.cores().map(|_| Line::default()).collect();
-        Shared { lines, stopping: AtomicBool::new(false), key_seed: entropy(), run_id, node_ids, started_wall, started }
+        Board { lines, stopping: AtomicBool::new(false), key_seed: entropy(), run_id, node_ids, started_wall, started }
     }
 
     /// Asks every core to stop; each sees it within a tenth of a second. Safe in a signal handler.
