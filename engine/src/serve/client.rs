@@ -1,6 +1,6 @@
 //! `CLIENT`: looking at connections, naming them, closing them, making them wait.
 
-use crate::connection::{Connection, Modes};
+use crate::connection::{Connection, Modes, Stalls};
 use crate::core::{Core, Pause};
 use crate::hold::Request;
 use crate::serve::connection::DEFAULT_USER;
@@ -361,15 +361,16 @@ impl<K: Kernel> Core<K> {
             .collect()
     }
 
-    /// Closes this core's clients that match; one that waits for a reply, such as whoever asked, gets it first.
+    /// Closes this core's clients that match. One that waits for a command on several cores, such as whoever asks, gets its
+    /// reply first: it comes at once.
     pub(super) fn close_clients(&mut self, filter: &ClientFilter) -> u64 {
         let ids = self.matching_clients(filter);
         for id in &ids {
             let Some(conn) = self.connection(*id) else { continue };
-            if conn.pending.is_empty() {
-                self.close(*id);
-            } else {
+            if conn.stalls.has(Stalls::JOINT) {
                 conn.modes.set(Modes::CLOSE_AFTER_REPLY, true);
+            } else {
+                self.close(*id);
             }
         }
         ids.len() as u64

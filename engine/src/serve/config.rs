@@ -33,8 +33,15 @@ pub(super) fn set<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, 
     if !args.len().is_multiple_of(2) {
         return reply.error("ERR wrong number of arguments for 'config|set' command");
     }
-    let text = |index: usize| String::from_utf8_lossy(args.get(index)).into_owned();
-    let changes: Vec<(String, String)> = (2..args.len()).step_by(2).map(|index| (text(index), text(index + 1))).collect();
+    let mut changes: Vec<(String, String)> = Vec::new();
+    for index in (2..args.len()).step_by(2) {
+        let name = String::from_utf8_lossy(args.get(index)).into_owned();
+        // A password that is not what was sent would lock everybody out.
+        let Ok(value) = std::str::from_utf8(args.get(index + 1)) else {
+            return reply.error(&format!("ERR CONFIG SET failed (possibly related to argument '{name}') - argument must be UTF-8 text"));
+        };
+        changes.push((name, value.to_owned()));
+    }
     match core.executor.settings.changed(&changes) {
         Err(why) => reply.error(&why),
         Ok(next) => core.survey(id, Question::Settings(Arc::new(next)), Box::new(|_, _, _, reply| reply.ok())),

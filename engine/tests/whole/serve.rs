@@ -138,6 +138,23 @@ fn every_core_knows_every_client() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_closed_when_it_is_killed() {
+    let mut world = World::new(Recipe::new(3, 2));
+    let (mut a, mut slow) = (world.client(), world.client());
+    let id = world.ask(&mut slow, "CLIENT ID").integer();
+    world.ask(&mut a, &format!("SET big {}", "x".repeat(100_000)));
+    for _ in 0..50 {
+        slow.send("GET big");
+    }
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.ask(&mut a, &format!("CLIENT KILL ID {id}")).integer(), 1);
+    world.closed(&mut slow);
+    assert_eq!(world.ask(&mut a, "CLIENT LIST").text().lines().count(), 1);
+    assert_eq!(world.ask(&mut a, "CLIENT KILL SKIPME no").integer(), 1, "the answer comes before the end");
+    world.closed(&mut a);
+}
+
+#[test]
 fn words_about_clients() {
     check(
         r#"
@@ -257,6 +274,8 @@ fn settings_change_on_all_cores_or_nowhere() {
         = -ERR CONFIG SET failed (possibly related to argument 'timeout') - argument must be between 0 and 2147483647 inclusive
         a> CONFIG SET a b c
         = -ERR wrong number of arguments for 'config|set' command
+        a> CONFIG SET requirepass "\xff"
+        = -ERR CONFIG SET failed (possibly related to argument 'requirepass') - argument must be UTF-8 text
         a> CONFIG SET nothing 1
         = -ERR Unknown option or number of arguments for CONFIG SET - 'nothing'
         a> CONFIG SET requirepass pw
