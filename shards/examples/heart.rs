@@ -26,10 +26,10 @@ fn main() {
     println!("resident, own account {:8.2} B a pair", per_key(memory.resident));
     println!(
         "used {:.2} = records {:.2} + buckets {:.2} + directories {:.2} + wheel {:.2} B a pair",
-        per_key(memory.used()),
+        per_key(shard.used_bytes()),
         per_key(memory.records),
         per_key(memory.buckets),
-        per_key(memory.keyspaces),
+        per_key(memory.directories),
         per_key(memory.wheel)
     );
     let stats = shard.table_stats(Db(0));

@@ -40,6 +40,9 @@ impl Shard {
             left = left.saturating_sub(self.free_doomed(left));
         }
         self.sweep(left);
+        if self.is_over_budget() {
+            self.make_room(now);
+        }
         self.wheel.due_len()
     }
 
@@ -171,7 +174,7 @@ impl Shard {
     }
 
     /// Takes cleared databases apart. How many records were touched.
-    fn free_doomed(&mut self, budget: usize) -> usize {
+    pub(crate) fn free_doomed(&mut self, budget: usize) -> usize {
         let (mut handles, mut done) = (Vec::new(), 0);
         while done < budget {
             let Some(keyspace) = self.doomed.last_mut() else { break };
@@ -192,7 +195,7 @@ impl Shard {
     }
 
     /// Drops dead slots, if there are too many of them.
-    fn sweep(&mut self, mut budget: usize) {
+    pub(crate) fn sweep(&mut self, mut budget: usize) {
         let mut batch = Batch::EMPTY;
         while budget > 0 && self.wheel.take_sweep(&mut batch, budget) {
             budget -= batch.ids().len();
@@ -205,6 +208,6 @@ impl Shard {
     }
 }
 
-fn handle_of(id: u32) -> Handle {
+pub(crate) fn handle_of(id: u32) -> Handle {
     Handle::from_bits(id).expect("only handles are armed")
 }

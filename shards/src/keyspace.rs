@@ -7,6 +7,9 @@ use crate::key::{PARTITION_COUNT, PartitionId};
 use crate::record::Deadline;
 use crate::table::{Entry, Place, Table};
 
+/// Tables of one database, before their directories.
+const TABLES_BYTES: usize = PARTITION_COUNT as usize * (size_of::<Table>() + size_of::<u32>());
+
 /// A database.
 #[derive(Default)]
 pub(crate) struct Keyspace {
@@ -18,7 +21,6 @@ pub(crate) struct Keyspace {
     timed: usize,
     /// Sum of all deadlines, for the mean that `INFO` shows.
     deadline_sum: u128,
-    directory_bytes: usize,
 }
 
 impl Keyspace {
@@ -42,21 +44,17 @@ impl Keyspace {
         (timed > 0).then(|| (self.deadline_sum / timed) as u64)
     }
 
-    /// Bytes beside the heap's.
-    pub(crate) fn bytes(&self) -> usize {
-        self.directory_bytes + self.tables.capacity() * size_of::<Table>() + self.lens.capacity() * size_of::<u32>()
-    }
-
     pub(crate) fn insert(&mut self, heap: &mut Heap, partition: PartitionId, hash: u32, handle: Handle) {
         if self.tables.is_empty() {
             self.tables = (0..PARTITION_COUNT).map(Table::new).collect();
             self.lens = vec![0; usize::from(PARTITION_COUNT)];
+            heap.note_directory(0, TABLES_BYTES);
         }
         let index = usize::from(partition.0);
         let table = &mut self.tables[index];
         let before = table.directory_bytes();
         table.insert(heap, hash, handle);
-        self.directory_bytes = self.directory_bytes + table.directory_bytes() - before;
+        heap.note_directory(before, table.directory_bytes());
         self.lens[index] += 1;
         self.len += 1;
     }
@@ -66,7 +64,7 @@ impl Keyspace {
         let table = &mut self.tables[index];
         let before = table.directory_bytes();
         table.remove(heap, place);
-        self.directory_bytes = self.directory_bytes + table.directory_bytes() - before;
+        heap.note_directory(before, table.directory_bytes());
         self.lens[index] -= 1;
         self.len -= 1;
     }
@@ -115,9 +113,14 @@ impl Keyspace {
     pub(crate) fn take_segment(&mut self, heap: &mut Heap, handles: &mut Vec<Handle>) -> bool {
         while let Some(table) = self.tables.last_mut() {
             if table.take_segment(heap, handles) {
+                self.len -= handles.len();
                 return true;
             }
+            heap.note_directory(table.directory_bytes(), 0);
             self.tables.pop();
+            if self.tables.is_empty() {
+                heap.note_directory(TABLES_BYTES, 0);
+            }
         }
         false
     }
@@ -129,6 +132,11 @@ impl Keyspace {
         }
     }
 
+    /// Bytes beside the heap's blocks.
+    pub(crate) fn directory_bytes(&self) -> usize {
+        self.tables().map(Table::directory_bytes).sum::<usize>() + if self.tables.is_empty() { 0 } else { TABLES_BYTES }
+    }
+
     /// Proves that the sums are right.
     ///
     /// # Panics
@@ -137,6 +145,5 @@ impl Keyspace {
         self.tables().for_each(Table::check);
         assert!(self.tables().zip(&self.lens).all(|(table, len)| table.len() == *len as usize));
         assert_eq!(self.lens.iter().map(|len| *len as usize).sum::<usize>(), self.len);
-        assert_eq!(self.tables().map(Table::directory_bytes).sum::<usize>(), self.directory_bytes);
     }
 }

@@ -15,7 +15,7 @@ use std::hash::Hasher;
 const RANDOM_LOOKS_MAX: usize = 16_384;
 
 /// Places drawn in one table until one is taken. All but the emptiest are at least three eighths full.
-const DRAWS_MAX: usize = 64;
+pub(crate) const DRAWS_MAX: usize = 64;
 
 /// Home buckets one step of a scan visits for each record it is asked for, so that a step through an empty land ends.
 const RANGES_PER_COUNT: usize = 10;

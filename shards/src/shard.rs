@@ -6,7 +6,7 @@
 //! Time and removal are in `expire`, walks over many records in `scan`, the memory limit in `evict`.
 
 use crate::chance::Chance;
-use crate::evict::{self, Eviction, Lfu};
+use crate::evict::{self, Eviction, Lfu, Pool};
 use crate::heap::{Handle, Heap, RECORD_BYTES_MAX};
 use crate::key::{Db, Key, KeySeed, PartitionId};
 use crate::keyspace::Keyspace;
@@ -103,19 +103,12 @@ pub struct Memory {
     pub dead: usize,
     /// Buckets of tables.
     pub buckets: usize,
-    /// Directories of tables and what else databases need.
-    pub keyspaces: usize,
+    /// Directories of tables.
+    pub directories: usize,
     /// The timing wheel.
     pub wheel: usize,
     /// All of it as the operating system sees it: holes in pages and pages kept warm included.
     pub resident: usize,
-}
-
-impl Memory {
-    /// Bytes that hold something. What eviction keeps below the limit.
-    pub fn used(&self) -> usize {
-        self.records + self.buckets + self.keyspaces + self.wheel
-    }
 }
 
 /// Everything one core owns. Belongs to that core alone.
@@ -132,6 +125,9 @@ pub struct Shard {
     pub(crate) chance: Chance,
     pub(crate) eviction: Eviction,
     pub(crate) lfu: Lfu,
+    /// Bytes that may be used, if there is a limit.
+    pub(crate) budget_bytes: Option<usize>,
+    pub(crate) pool: Pool,
 }
 
 /// Handles that only the wheel still knows.
@@ -154,6 +150,8 @@ impl Shard {
             chance: Chance::new(config.chance_seed),
             eviction: Eviction::default(),
             lfu: Lfu::default(),
+            budget_bytes: None,
+            pool: Pool::default(),
             config,
         }
     }
@@ -401,19 +399,22 @@ impl Shard {
         Ok(())
     }
 
-    /// Frees memory until at most the budget is used, by the policy. `false` if that was not possible: the command that
-    /// wanted room is then refused.
-    pub fn make_room(&mut self, now: u64) -> bool {
-        let _ = now;
-        true
-    }
-
     /// Where this shard's memory is.
     pub fn memory(&self) -> Memory {
-        let keyspaces =
-            self.dbs.iter().chain(&self.doomed).map(Keyspace::bytes).sum::<usize>() + self.dbs.capacity() * size_of::<Keyspace>();
-        let (records, buckets, wheel) = (self.heap.bytes_records(), self.heap.bytes_blocks(), self.wheel.bytes());
-        Memory { records, dead: self.dead.bytes, buckets, keyspaces, wheel, resident: self.heap.bytes_resident() + keyspaces + wheel }
+        Memory {
+            records: self.heap.bytes_records(),
+            dead: self.dead.bytes,
+            buckets: self.heap.bytes_blocks(),
+            directories: self.heap.bytes_directories(),
+            wheel: self.wheel.bytes(),
+            resident: self.heap.bytes_resident() + self.wheel.bytes(),
+        }
+    }
+
+    /// Bytes that hold something: what the budget limits.
+    #[inline]
+    pub fn used_bytes(&self) -> usize {
+        self.heap.bytes_records() + self.heap.bytes_blocks() + self.heap.bytes_directories() + self.wheel.bytes()
     }
 
     /// What happened so far.
@@ -451,6 +452,8 @@ impl Shard {
                 assert_eq!((len, timed), (keyspace.len(), keyspace.timed()));
             }
         }
+        let directories: usize = self.dbs.iter().chain(&self.doomed).map(Keyspace::directory_bytes).sum();
+        assert_eq!(directories, self.heap.bytes_directories());
         assert_eq!(self.wheel.len(), armed + self.dead.count, "one entry for each armed or dead handle");
         self.heap.check();
     }

@@ -84,6 +84,8 @@ pub(crate) struct Heap {
     bytes_block_large: usize,
     /// Bodies and descriptors.
     bytes_large: usize,
+    /// What tables keep elsewhere, as they report it.
+    bytes_directory: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -117,6 +119,7 @@ impl Heap {
             bytes_block: 0,
             bytes_block_large: 0,
             bytes_large: 0,
+            bytes_directory: 0,
         }
     }
 
@@ -280,19 +283,33 @@ impl Heap {
     }
 
     /// Bytes in slots and bodies of records, those only reserved included.
+    #[inline]
     pub(crate) fn bytes_records(&self) -> usize {
         self.bytes_record + self.bytes_large
     }
 
     /// Bytes in blocks of buckets.
+    #[inline]
     pub(crate) fn bytes_blocks(&self) -> usize {
         self.bytes_block
+    }
+
+    /// Bytes of directories.
+    #[inline]
+    pub(crate) fn bytes_directories(&self) -> usize {
+        self.bytes_directory
+    }
+
+    /// Lets the heap account for memory that a table has elsewhere.
+    #[inline]
+    pub(crate) fn note_directory(&mut self, bytes_before: usize, bytes: usize) {
+        self.bytes_directory = self.bytes_directory + bytes - bytes_before;
     }
 
     /// Bytes of memory behind everything: pages in use or kept warm, bodies, and what describes the pages.
     pub(crate) fn bytes_resident(&self) -> usize {
         let described = self.pages.capacity() * size_of::<Page>() + self.strides.capacity() * size_of::<u16>() + self.blocks.bytes();
-        self.arena.bytes_resident() + self.bytes_large + self.bytes_block_large + described
+        self.arena.bytes_resident() + self.bytes_large + self.bytes_block_large + self.bytes_directory + described
     }
 
     /// Proves that pages, their free slots and the sums agree.

@@ -219,6 +219,21 @@ impl Table {
         }
     }
 
+    /// Looks at entries from a place picked by chance on, bucket by bucket, until `visit` says enough or so many buckets
+    /// were seen.
+    pub(crate) fn visit_near(&self, chance: u64, buckets: usize, visit: &mut dyn FnMut(Entry) -> bool) {
+        let Some(segment) = self.directory.get(self.index(chance as u32)) else { return };
+        let mut at = (((chance >> 32) * segment.bucket_count() as u64) >> 32) as usize;
+        for _ in 0..segment.bucket_count().min(buckets) {
+            for entry in segment.bucket(at).entries() {
+                if !visit(entry) {
+                    return;
+                }
+            }
+            at = segment.after(at);
+        }
+    }
+
     /// Visits every entry.
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(Entry)) {
         let mut index = 0;

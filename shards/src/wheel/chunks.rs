@@ -7,6 +7,8 @@ const IDS: usize = 62;
 /// Chunks in one page of 64 KiB.
 const PAGE_CHUNKS: usize = 256;
 const NONE: u32 = u32::MAX;
+/// Ids that a sample takes from one chunk.
+const SAMPLE_IDS: usize = 2;
 
 #[derive(Clone, Copy)]
 struct Chunk {
@@ -95,13 +97,27 @@ impl Chunks {
         *source = List::EMPTY;
     }
 
-    /// An id picked by chance among all lists, nearly uniformly; `None` if the place hit was empty.
-    pub(super) fn pick(&self, chance: u64) -> Option<u32> {
-        let place = ((u128::from(chance) * (self.pages.len() * PAGE_CHUNKS * IDS) as u128) >> 64) as usize;
-        let chunk = &self.pages[place / (PAGE_CHUNKS * IDS)].chunks.as_ref()?[place / IDS % PAGE_CHUNKS];
-        let index = place % IDS;
-        // A free chunk has no ids.
-        (index < chunk.len as usize).then(|| chunk.ids[index])
+    /// Shows the ids of up to `chunks` chunks in a row from a place picked by chance, a few of each, until `see` says
+    /// enough.
+    pub(super) fn sample(&self, chance: u64, chunks: usize, see: &mut dyn FnMut(u32) -> bool) {
+        let count = self.pages.len() * PAGE_CHUNKS;
+        if count == 0 {
+            return;
+        }
+        let start = ((u128::from(chance) * count as u128) >> 64) as usize;
+        for step in 0..chunks.min(count) {
+            let index = (start + step) % count;
+            let Some(page) = &self.pages[index / PAGE_CHUNKS].chunks else { continue };
+            // A free chunk has no ids.
+            let chunk = &page[index % PAGE_CHUNKS];
+            let len = chunk.len as usize;
+            // Ids of one chunk are due at about the same time: more than a few of them would not be a sample.
+            for step in 0..len.min(SAMPLE_IDS) {
+                if !see(chunk.ids[(chance as usize % len + step * (len / SAMPLE_IDS).max(1)) % len]) {
+                    return;
+                }
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

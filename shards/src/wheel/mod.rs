@@ -234,9 +234,9 @@ impl Wheel {
         self.first_occupied(0).into_iter().chain(levels).min()
     }
 
-    /// An id picked by chance, nearly uniformly; `None` where chance hit an empty place: try again, a few times.
-    pub fn pick(&self, chance: u64) -> Option<u32> {
-        if self.len == 0 { None } else { self.chunks.pick(chance) }
+    /// Shows some ids near a place picked by chance, until `see` says enough or `chunks` chunks of 62 were looked at.
+    pub fn sample(&self, chance: u64, chunks: usize, see: &mut dyn FnMut(u32) -> bool) {
+        self.chunks.sample(chance, chunks, see);
     }
 
     /// Sets the hands of an empty wheel.
