@@ -15,7 +15,7 @@ use crate::serve::{Serve, Survey};
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
-use shards::{KeySeed, Shard, ShardConfig};
+use shards::{KeySeed, Lfu, Shard, ShardConfig};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -613,18 +613,20 @@ impl<K: Kernel> Core<K> {
         let connections: usize = self.connections.iter().flatten().map(|conn| conn.memory_bytes()).sum();
         let overhead =
             connections + self.connections.capacity() * size_of::<usize>() + self.kernel.memory_bytes() + self.peers.memory_bytes();
-        let shard = self.executor.shard.memory().resident;
+        let shard = self.executor.shard.used_bytes();
         let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
         let max = self.executor.settings.memory_bytes_max;
         // What nobody uses is divided evenly; what is used stays where it is. So skewed keys do not waste memory.
         let spare = (max as i64 - total as i64) / i64::from(self.placement.core_count());
         let budget = (shard as i64 + spare).max(0) as usize;
-        let _ = budget;
+        self.executor.shard.set_memory_budget(Some(budget).filter(|_| max > 0));
     }
 
     /// Takes new settings.
     pub(crate) fn apply_settings(&mut self, settings: Arc<Settings>) {
         self.executor.watch_slow(&settings);
+        let lfu = Lfu { log_factor: settings.lfu_log_factor.into(), decay_minutes: settings.lfu_decay_minutes.into() };
+        self.executor.shard.set_eviction(settings.policy, lfu);
         self.executor.settings = settings;
         self.share_memory();
     }

@@ -29,6 +29,11 @@ impl Keyspace {
         self.tables.get(usize::from(partition.0))
     }
 
+    /// Whether it was ever used, and so holds memory.
+    pub(crate) fn has_tables(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

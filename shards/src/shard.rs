@@ -111,6 +111,13 @@ pub struct Memory {
     pub resident: usize,
 }
 
+impl Memory {
+    /// Bytes that hold something: what the budget limits.
+    pub fn used(&self) -> usize {
+        self.records + self.buckets + self.directories + self.wheel
+    }
+}
+
 /// Everything one core owns. Belongs to that core alone.
 pub struct Shard {
     pub(crate) config: ShardConfig,
@@ -369,7 +376,7 @@ impl Shard {
     /// Empties a database. The memory is given back in slices by later ticks, so that this returns at once.
     pub fn clear(&mut self, db: Db) {
         let cleared = std::mem::take(&mut self.dbs[usize::from(db.0)]);
-        if cleared.len() > 0 {
+        if cleared.has_tables() {
             self.doomed.push(cleared);
         }
     }

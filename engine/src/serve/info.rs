@@ -441,7 +441,7 @@ impl View {
             "joints_ordered": metrics.joints_ordered,
             "lane_pushbacks": metrics.lane_pushbacks,
             "memory_records": self.usage.memory.records,
-            "memory_tables": self.usage.memory.buckets + self.usage.memory.keyspaces,
+            "memory_tables": self.usage.memory.buckets + self.usage.memory.directories,
             "memory_wheel": self.usage.memory.wheel,
             "memory_dead": self.usage.memory.dead,
             "memory_lanes": self.usage.lane_bytes,

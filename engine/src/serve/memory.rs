@@ -40,13 +40,13 @@ impl Usage {
             memory.records += core.memory.records;
             memory.dead += core.memory.dead;
             memory.buckets += core.memory.buckets;
-            memory.keyspaces += core.memory.keyspaces;
+            memory.directories += core.memory.directories;
             memory.wheel += core.memory.wheel;
             memory.resident += core.memory.resident;
         }
         Usage {
             memory,
-            shard_bytes: memory.resident as u64,
+            shard_bytes: memory.used() as u64,
             connection_bytes: sum(|core| core.connection_bytes),
             kernel_bytes: sum(|core| core.kernel_bytes),
             lane_bytes: sum(|core| core.lane_bytes),
@@ -97,7 +97,7 @@ pub(super) fn stats<K: Kernel>(core: &mut Core<K>, id: ConnId, _request: &Reques
             ("lanes", usage.lane_bytes),
             ("records", memory.records as u64),
             ("records.dead", memory.dead as u64),
-            ("tables", (memory.buckets + memory.keyspaces) as u64),
+            ("tables", (memory.buckets + memory.directories) as u64),
             ("wheel", memory.wheel as u64),
         ];
         let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
