@@ -1,6 +1,6 @@
 //! What the engine answers itself: words, shapes in both dialects, and that all cores agree.
 
-use crate::harness::{Recipe, Value, World, check, play};
+use simulation::{Recipe, Value, World, check, play};
 use std::time::Duration;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Several cores, several clients: replies in order, and commands on many keys that nobody sees half done.
 
-use crate::harness::{Client, Recipe, World};
 use netio::sim::Chance;
+use simulation::{Client, Recipe, World};
 
 /// What is asked in a pipeline, and how its reply begins.
 const QUESTIONS: &[(&str, &str)] = &[

@@ -43,7 +43,11 @@ const MEMBERS: &[Member] = &[
     Member { name: "shards", folder: "shards/", may_name: &[] },
     Member { name: "replication", folder: "replication/", may_name: &[module("shards", "log")] },
     Member { name: "loadgen", folder: "loadgen/", may_name: &[module("shards", "wire")] },
-    Member { name: "engine", folder: "engine/", may_name: &[free("netio"), free("shards"), free("replication"), program("loadgen")] },
+    Member {
+        name: "engine",
+        folder: "engine/",
+        may_name: &[free("netio"), free("shards"), free("replication"), program("loadgen"), free("simulation")],
+    },
     Member {
         name: "benches",
         folder: "benches/",

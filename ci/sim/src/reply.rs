@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One reply.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Status(String),
     Error(String),
     Integer(i64),
@@ -26,7 +26,7 @@ pub(crate) enum Value {
 ///
 /// # Panics
 /// If the bytes are no reply: the server never sends such.
-pub(crate) fn next_value(bytes: &[u8]) -> Option<(Value, usize)> {
+pub fn next_value(bytes: &[u8]) -> Option<(Value, usize)> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let line = std::str::from_utf8(&bytes[1..end]).unwrap_or_else(|_| panic!("a line that is no text: {}", bytes.escape_ascii()));
     let mut at = end + 2;
@@ -71,7 +71,7 @@ pub(crate) fn next_value(bytes: &[u8]) -> Option<(Value, usize)> {
 
 impl Value {
     /// The text of a bulk, a status or a verbatim string.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Value::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Value::Verbatim(bytes) => String::from_utf8_lossy(&bytes[4..]).into_owned(),
@@ -81,7 +81,7 @@ impl Value {
     }
 
     /// The parts of an array, a set, a push or a map.
-    pub(crate) fn parts(&self) -> &[Value] {
+    pub fn parts(&self) -> &[Value] {
         match self {
             Value::Array(parts) | Value::Set(parts) | Value::Push(parts) | Value::Map(parts) => parts,
             other => panic!("not made of parts: {other}"),
@@ -89,7 +89,7 @@ impl Value {
     }
 
     /// A whole number.
-    pub(crate) fn integer(&self) -> i64 {
+    pub fn integer(&self) -> i64 {
         match self {
             Value::Integer(number) => *number,
             other => panic!("not a number: {other}"),
