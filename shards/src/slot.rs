@@ -15,7 +15,29 @@ impl Slot {
     }
 }
 
+#[inline]
 fn hash_tag(key: &[u8]) -> &[u8] {
+    if has_brace(key) { braced(key) } else { key }
+}
+
+/// Whether there is a `{`, eight bytes at a time: keys are short, and most have none.
+#[inline]
+fn has_brace(key: &[u8]) -> bool {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (eights, rest) = key.as_chunks::<8>();
+    let mut found = 0;
+    for eight in eights {
+        // A byte that is `{` becomes zero, and a zero byte borrows from its high bit. Bytes above it may seem to match
+        // by that borrow, which is no harm: a match is looked at again.
+        let word = u64::from_ne_bytes(*eight) ^ u64::from_ne_bytes([b'{'; 8]);
+        found |= word.wrapping_sub(LOW) & !word & HIGH;
+    }
+    found != 0 || rest.contains(&b'{')
+}
+
+#[cold]
+fn braced(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let rest = &key[open + 1..];
     match memchr::memchr(b'}', rest) {
@@ -84,5 +106,9 @@ mod tests {
             assert_eq!(Slot::of(key.as_bytes()), Slot(slot), "{key}");
         }
         assert_ne!(Slot::of(b"{}foo"), Slot::of(b"foo"), "an empty tag is no tag");
+        for before in 0..20 {
+            let key = [vec![b'|'; before], b"{tag}rest of it".to_vec()].concat();
+            assert_eq!(Slot::of(&key), Slot::of(b"tag"), "{before} bytes before the tag");
+        }
     }
 }
