@@ -29,10 +29,15 @@ const PASSES_MAX: usize = 200_000;
 
 /// What a server is made of.
 pub struct Recipe {
+    /// Decides every delay, every split and every chance.
     pub seed: u64,
+    /// How many cores.
     pub cores: u16,
+    /// Whether each core listens on a port of its own as well.
     pub cluster_ports: bool,
+    /// How nasty the network is.
     pub network: SimOptions,
+    /// What the operator set.
     pub settings: Settings,
 }
 
@@ -58,12 +63,16 @@ impl Recipe {
 
 /// A server, its network, and the seed that decides everything about both.
 pub struct World {
+    /// The network and the clock.
     pub net: SimNet,
+    /// The server's cores.
     pub cores: Vec<Core<Sim>>,
+    /// Printed when something fails, so that it can be seen again.
     pub seed: u64,
 }
 
 impl World {
+    /// A server that listens, with no clients yet.
     pub fn new(recipe: Recipe) -> World {
         let Recipe { seed, cores, cluster_ports, network, mut settings } = recipe;
         let net = SimNet::new(seed, network);

@@ -5,20 +5,35 @@ use std::fmt;
 /// One reply.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// `+OK` and the like.
     Status(String),
+    /// An error, its code first.
     Error(String),
+    /// A whole number.
     Integer(i64),
+    /// Bytes.
     Bulk(Vec<u8>),
+    /// Text for people, format first.
     Verbatim(Vec<u8>),
+    /// No bulk, in RESP2.
     NullBulk,
+    /// No array, in RESP2.
     NullArray,
+    /// Nothing, in RESP3.
     Null,
+    /// A fraction, as written.
     Double(String),
+    /// Yes or no.
     Boolean(bool),
+    /// A number of any size, as written.
     BigNumber(String),
+    /// Values in order.
     Array(Vec<Value>),
+    /// Values in no order.
     Set(Vec<Value>),
+    /// What nobody asked for.
     Push(Vec<Value>),
+    /// Keys and values in turn.
     Map(Vec<Value>),
 }
 

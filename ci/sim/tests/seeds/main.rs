@@ -4,6 +4,9 @@ use netio::sim::Chance;
 use simulation::history::{Operation, apply, explain};
 use simulation::{Client, Recipe, World};
 
+/// When a request was asked, and its words.
+type Asked = (u64, Vec<String>);
+
 const KEYS: u64 = 5;
 const CLIENTS: usize = 4;
 const OPERATIONS: usize = 60;
@@ -46,7 +49,7 @@ fn histories_of_several_clients_are_linearizable() {
         let mut chance = Chance::new(seed);
         let cores = 1 + chance.below(4) as u16;
         let mut world = World::new(Recipe::new(seed, cores));
-        let mut clients: Vec<(Client, Option<(u64, Vec<String>)>)> = (0..CLIENTS).map(|_| (world.client(), None)).collect();
+        let mut clients: Vec<(Client, Option<Asked>)> = (0..CLIENTS).map(|_| (world.client(), None)).collect();
         let mut history = Vec::new();
         let (mut step, mut asked) = (0, 0);
         while history.len() < OPERATIONS {
