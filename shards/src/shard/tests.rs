@@ -252,6 +252,27 @@ fn later_deadlines_cost_nothing_in_the_wheel() {
     assert_eq!(shard.counts().expired, 1);
 }
 
+/// Sixteen keys a millisecond for two seconds, set long before and just before: each is gone with the first tick of
+/// its time, though a tick may touch only sixty-four records, those on their way down the wheel included.
+#[test]
+fn keys_go_within_a_tick_of_their_time() {
+    let mut shard = shard(1);
+    let at = |index: u64| START + 30_000 + index * 7919 % 32_000 / 16;
+    for index in 0..32_000 {
+        let bytes = format!("key:{index}");
+        let key = shard.key(bytes.as_bytes());
+        shard.put(Db(0), &key, Kind::String, b"v", Expiry::At(Deadline(at(index))), START + index % 2 * 20_000);
+    }
+    let mut left = 32_000;
+    for now in START..START + 32_000 {
+        assert_eq!(shard.tick(now, 64), 0, "{} ms after the start", now - START);
+        left -= if now >= START + 30_000 { 16 } else { 0 };
+        assert_eq!(shard.len(Db(0)), left, "{} ms after the start", now - START);
+    }
+    assert_eq!((left, shard.counts().expired), (0, 32_000));
+    shard.check();
+}
+
 #[test]
 fn appending_in_a_loop_moves_little() {
     let mut shard = shard(1);
