@@ -1,5 +1,6 @@
 //! One client: what it said of itself, what it has not yet been told, and why it waits.
 
+use crate::input::Input;
 use crate::settings::ClientClass;
 use netio::{ConnId, ListenerId, MonotonicNs};
 use shards::Db;
@@ -32,7 +33,9 @@ pub struct Connection {
     pub last_command: Option<u16>,
 
     /// Bytes received and not yet run: the beginning of a request, or all of a stalled client's.
-    pub input: Vec<u8>,
+    pub input: Input,
+    /// Its first bytes of this turn are in the batch; what comes now goes behind them.
+    pub queued: bool,
     /// How far the request at the start of `input` was understood.
     pub partial: Option<Box<Partial>>,
     /// Replies that are complete and wait for the socket.
@@ -173,6 +176,9 @@ pub enum Pending {
     OwedSilently,
 }
 
+/// Input that may pile up before receiving is paused, unless it is one large request.
+pub const INPUT_BYTES_PILED: usize = 256 * 1024;
+
 /// Output of one connection in one turn before it is sent. More in one burst overruns socket buffers and costs latency.
 pub const OUTPUT_BURST_BYTES: usize = 256 * 1024;
 
@@ -198,7 +204,8 @@ impl Connection {
             since: now,
             active: now,
             last_command: None,
-            input: Vec::new(),
+            input: Input::default(),
+            queued: false,
             partial: None,
             output: Vec::new(),
             sending: false,

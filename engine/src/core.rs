@@ -1,7 +1,7 @@
 //! One core: everything its thread owns, and the turn that drives it.
 
 use crate::board::Board;
-use crate::connection::{Connection, Modes, Stalls};
+use crate::connection::{Connection, INPUT_BYTES_PILED, Modes, Stalls};
 use crate::executor::Executor;
 use crate::hold::Holds;
 use crate::intake::Batch;
@@ -307,10 +307,11 @@ impl<K: Kernel> Core<K> {
         self.executor.metrics.reads_total += 1;
         if conn.modes.has(Modes::CLOSE_AFTER_REPLY) {
             self.kernel.release(buffer);
-        } else if conn.input.is_empty() && !conn.stalls.any() {
+        } else if conn.input.is_empty() && !conn.queued && !conn.stalls.any() {
+            conn.queued = true;
             self.batch.take_buffer(id, buffer);
         } else {
-            conn.input.extend_from_slice(bytes);
+            conn.input.extend(bytes);
             self.kernel.release(buffer);
             self.input_grew(id);
         }
@@ -323,10 +324,15 @@ impl<K: Kernel> Core<K> {
         if conn.input.len() > query_bytes_max {
             self.executor.metrics.closed_input_over_limit += 1;
             self.close(id);
-        } else if !conn.stalls.any() {
+            return;
+        }
+        let one_request = conn.partial.is_some() && !conn.stalls.any();
+        let piled = conn.input.len() > INPUT_BYTES_PILED && !one_request && !conn.paused;
+        conn.paused |= piled;
+        if !conn.stalls.any() && !conn.queued {
             self.ready.push(id);
-        } else if conn.input.len() > INPUT_BYTES_STALLED && !conn.paused {
-            conn.paused = true;
+        }
+        if piled {
             self.kernel.pause_receive(id);
         }
     }
@@ -657,9 +663,6 @@ impl<K: Kernel> Core<K> {
         metrics.turn_ns_max = metrics.turn_ns_max.max(ns);
     }
 }
-
-/// Input a stalled connection may pile up before receiving is paused.
-const INPUT_BYTES_STALLED: usize = 64 * 1024;
 
 /// The allocation of a rest that a connection keeps for its next output.
 const OUTPUT_BYTES_KEPT: usize = 64 * 1024;

@@ -4,10 +4,11 @@
 //! then the records of the requests behind are asked for, over all connections of the turn. So cache misses overlap instead
 //! of waiting in line, and what was asked for is still there when its turn comes.
 
-use crate::connection::{Connection, Modes, OUTPUT_BURST_BYTES, Stalls};
+use crate::connection::{Connection, INPUT_BYTES_PILED, Modes, OUTPUT_BURST_BYTES, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
+use crate::input::Input;
 use crate::parcel::{Ask, Ticket};
 use crate::peers::Way;
 use crate::placement::{CoreId, Placement};
@@ -51,13 +52,11 @@ struct Run {
     incomplete: bool,
     /// How far it was understood.
     partial: Option<Box<Partial>>,
-    /// A buffer that begins with no array, so not parsed yet.
-    inline: bool,
 }
 
 enum Source {
     Buffer(BufferId),
-    Input(Vec<u8>),
+    Input(Input),
 }
 
 /// One parsed request.
@@ -114,14 +113,15 @@ impl Batch {
     }
 
     /// A connection's own input is to be run.
-    pub(crate) fn take_input(&mut self, conn: ConnId, input: Vec<u8>) {
+    pub(crate) fn take_input(&mut self, conn: ConnId, input: Input) {
         self.runs.push(Run::new(conn, Source::Input(input)));
     }
 
     /// Parses everything taken.
     pub(crate) fn parse<K: Kernel>(&mut self, core: &mut Core<K>) {
         for index in 0..self.runs.len() {
-            let mut run = std::mem::replace(&mut self.runs[index], Run::new(ConnId { index: 0, generation: 0 }, Source::Input(Vec::new())));
+            let mut run =
+                std::mem::replace(&mut self.runs[index], Run::new(ConnId { index: 0, generation: 0 }, Source::Input(Input::default())));
             self.parse_run(core, &mut run);
             self.runs[index] = run;
         }
@@ -140,22 +140,19 @@ impl Batch {
         let router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT) };
         let mut partial = conn.partial.take();
         if let Source::Buffer(buffer) = run.source
-            && kernel.bytes(buffer).first().is_some_and(|first| *first != b'*')
+            && let Some(rewritten) = Run::without_inline(kernel.bytes(buffer), &limits)
         {
-            // Inline commands, or the middle of an argument that began in an earlier buffer of this turn: only when that
-            // one has run can they be told apart.
-            conn.partial = partial;
-            run.inline = true;
-            return;
+            kernel.release(buffer);
+            run.source = Source::Input(Input::of(rewritten));
         } else if partial.is_none()
             && let Source::Input(input) = &run.source
-            && let Some(rewritten) = Run::without_inline(input, &limits)
+            && let Some(rewritten) = Run::without_inline(input.as_slice(), &limits)
         {
-            run.source = Source::Input(rewritten);
+            run.source = Source::Input(Input::of(rewritten));
         }
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
-            Source::Input(input) => input,
+            Source::Input(input) => input.as_slice(),
         };
         let mut at = 0;
         // What an unknown client sends after AUTH must be judged after AUTH has run.
@@ -225,15 +222,13 @@ impl Batch {
 
     fn run_one<K: Kernel>(&self, core: &mut Core<K>, mut run: Run) {
         let id = run.conn;
-        if run.inline || core.connection(id).is_none_or(|conn| conn.stalls.any() || !conn.input.is_empty()) {
-            // Several buffers of one connection may arrive in one turn; this one waits behind what was not run of the first.
-            // Inline commands are put in array form when they are the connection's input.
-            return self.keep_all(core, run);
+        if let Some(conn) = core.connection(id) {
+            conn.queued = false;
         }
         let mut output = std::mem::take(&mut core.output);
         let mut next = run.requests.start;
         let mut stamp_ns = core.kernel.stamp_ns();
-        let mut blocked = false;
+        let mut blocked = core.connection(id).is_none_or(|conn| conn.stalls.any());
         while !blocked {
             match self.run_own(core, &run, &mut next, &mut output, &mut stamp_ns) {
                 Pause::Done => break,
@@ -267,59 +262,37 @@ impl Batch {
         core.output = output;
     }
 
-    /// Puts a run's bytes behind what its connection already has waiting.
-    fn keep_all<K: Kernel>(&self, core: &mut Core<K>, run: Run) {
-        let id = run.conn;
-        let Core { connections, kernel, ready, .. } = core;
-        if let Some(conn) = connections.get_mut(id.index as usize).and_then(|slot| slot.as_deref_mut()).filter(|conn| conn.id == id) {
-            match &run.source {
-                Source::Buffer(buffer) => conn.input.extend_from_slice(kernel.bytes(*buffer)),
-                Source::Input(input) => conn.input.extend_from_slice(input),
-            }
-            if !conn.stalls.any() {
-                ready.push(id);
-            }
-        }
-        if let Source::Buffer(buffer) = run.source {
-            kernel.release(buffer);
-        }
-    }
-
     /// Keeps what was not run, and gives the buffer back.
     fn keep_rest<K: Kernel>(&self, core: &mut Core<K>, run: &mut Run, from: usize, all_ran: bool) {
         let id = run.conn;
-        let Core { connections, kernel, .. } = core;
+        let Core { connections, kernel, ready, .. } = core;
         let conn = connections.get_mut(id.index as usize).and_then(|slot| slot.as_deref_mut()).filter(|conn| conn.id == id);
         if let Some(conn) = conn
             && !conn.modes.has(Modes::CLOSE_AFTER_REPLY)
         {
-            if conn.input.is_empty() && all_ran {
+            if all_ran {
                 conn.partial = run.partial.take();
             }
-            match &mut run.source {
-                Source::Buffer(buffer) => conn.input.extend_from_slice(&kernel.bytes(*buffer)[from..]),
-                Source::Input(input) if conn.input.is_empty() => {
-                    if from == input.len() {
-                        // Drop the allocation: an idle connection owns no buffer.
-                    } else if from == 0 {
-                        conn.input = std::mem::take(input);
-                    } else {
-                        conn.input = input[from..].to_vec();
-                    }
-                }
+            let mut rest = match &mut run.source {
+                Source::Buffer(buffer) => Input::of(kernel.bytes(*buffer)[from..].to_vec()),
                 Source::Input(input) => {
-                    // More arrived while this was being run; what was not run comes before it.
-                    let mut rest = input.split_off(from);
-                    rest.append(&mut conn.input);
-                    conn.input = rest;
+                    input.consume(from);
+                    std::mem::take(input)
                 }
+            };
+            // Bytes that came later in this turn are behind those that were not run.
+            let more_came = !conn.input.is_empty();
+            if more_came {
+                rest.extend(conn.input.as_slice());
             }
+            conn.input = rest;
             if !conn.stalls.any() {
-                let waits = conn.input.is_empty() || (all_ran && run.incomplete);
+                let waits = conn.input.is_empty() || (all_ran && run.incomplete && !more_came);
                 if !waits {
-                    core.ready.push(id);
-                } else if conn.paused {
-                    // Nothing more can be run without more bytes.
+                    ready.push(id);
+                }
+                // Nothing more can be run without more bytes, or most of what had piled up was run.
+                if conn.paused && (waits || conn.input.len() <= INPUT_BYTES_PILED) {
                     conn.paused = false;
                     kernel.resume_receive(id);
                 }
@@ -338,7 +311,7 @@ impl Batch {
         let Some(conn) = connections.get_mut(run.conn.index as usize).and_then(|slot| slot.as_deref_mut()) else { return Pause::Done };
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
-            Source::Input(input) => input,
+            Source::Input(input) => input.as_slice(),
         };
         let plain = conn.authenticated && !monitored && pause.is_none() && !conn.modes.has(Modes::PER_REQUEST);
         let first = *next;
@@ -445,7 +418,7 @@ impl Batch {
         let request = &self.requests[index];
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => core.kernel.bytes(*buffer),
-            Source::Input(input) => input,
+            Source::Input(input) => input.as_slice(),
         };
         let (db, proto) = core.connections[run.conn.index as usize].as_deref().map_or_else(Default::default, |conn| (conn.db, conn.proto));
         Request {
@@ -460,7 +433,7 @@ impl Batch {
 
 impl Run {
     fn new(conn: ConnId, source: Source) -> Run {
-        Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None, inline: false }
+        Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None }
     }
 
     /// The same requests, with the inline ones in array form; `None` if they begin with an array. Inline commands behind

@@ -10,6 +10,7 @@ pub mod core;
 mod dispatch;
 pub mod executor;
 pub mod hold;
+pub mod input;
 mod intake;
 mod joint;
 pub mod lane;
