@@ -34,9 +34,10 @@ pub struct BufferId(pub u32);
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// A TCP address. Every core binds its own socket with `SO_REUSEPORT`, so the machine spreads connections.
+    /// A TCP address. Every core binds its own socket with `SO_REUSEPORT`, so the machine spreads connections over
+    /// the cores of one process. Another process on the same port is refused, see [`Kernel::listen`].
     Tcp(SocketAddr),
-    /// A path in the file system. `share` is what several cores accept from: the first core binds, see [`Kernel::listen`].
+    /// A path in the file system. The cores of one process accept from one socket, see [`Kernel::listen`].
     Unix(PathBuf),
 }
 
@@ -147,7 +148,11 @@ pub trait Kernel {
     /// What other threads hold to wake this core.
     type Waker: Wake;
 
-    /// Starts listening and accepting. TCP sockets set `SO_REUSEPORT` and `TCP_NODELAY`.
+    /// Starts listening and accepting. TCP sockets set `SO_REUSEPORT`, `TCP_NODELAY` and a keep-alive of 300 s.
+    ///
+    /// A port on which another process listens is an error, although `SO_REUSEPORT` alone would share it silently.
+    /// It blocks for up to half a second where a place is in use, because a killed predecessor may just be going.
+    /// Raise the limit on descriptors before: a ring remembers the limit from the moment it starts to accept.
     ///
     /// A Unix path is bound once per process: the second core that names the same path shares the first one's
     /// socket. A stale socket file that nobody listens on is replaced; a live one is an error.

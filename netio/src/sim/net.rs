@@ -48,6 +48,8 @@ struct Core {
     /// Links that wait to be accepted.
     backlog: VecDeque<(ListenerId, usize)>,
     woken: bool,
+    /// A wake is on the agenda; another one would tell nothing new.
+    wake_planned: bool,
     /// Rung by wakers, which know nothing of the world.
     bell: Arc<AtomicBool>,
     /// When it wants to be turned at the latest.
@@ -158,7 +160,10 @@ impl Net {
             match happening {
                 Happening::Connect { link } => self.arrive(link),
                 Happening::Carry { link, way } => self.carry(link, way),
-                Happening::Wake { core } => self.cores[core].woken = true,
+                Happening::Wake { core } => {
+                    self.cores[core].wake_planned = false;
+                    self.cores[core].woken = true;
+                }
             }
         }
         self.now_ns = self.now_ns.max(until_ns);
@@ -336,6 +341,7 @@ impl Net {
             stirred: BTreeSet::new(),
             backlog: VecDeque::new(),
             woken: false,
+            wake_planned: false,
             bell: Arc::clone(&bell),
             deadline_ns: None,
         });
@@ -411,7 +417,9 @@ impl Net {
 
     pub(super) fn wake(&mut self, bell: &Arc<AtomicBool>) {
         let Some(core) = self.cores.iter().position(|core| Arc::ptr_eq(&core.bell, bell)) else { return };
-        self.plan(self.options.wake_delay_ns.clone(), Happening::Wake { core });
+        if !std::mem::replace(&mut self.cores[core].wake_planned, true) {
+            self.plan(self.options.wake_delay_ns.clone(), Happening::Wake { core });
+        }
     }
 
     pub(super) fn is_reset(&self, link: usize) -> bool {

@@ -1,4 +1,8 @@
 //! The provided-buffer ring: where the kernel takes a buffer from at the moment bytes arrive.
+//!
+//! The kernel takes buffers in the order they were offered, so offering all of them would walk through the
+//! whole pool again and again, touch every page of it and push everything else out of the cache. Only a few
+//! are offered, those released last; when they did not suffice for one turn, twice as many from then on.
 
 use crate::kernel::BufferId;
 use crate::pool::{Pool, map_memory, unmap_memory};
@@ -19,7 +23,14 @@ pub(super) struct Buffers {
     tail: u16,
     /// Offered to the kernel and not yet seen in a completion.
     offered: u16,
+    /// How many are offered if there are as many.
+    offered_wanted: u16,
+    /// Since the last offer, a receive found nothing.
+    fell_short: bool,
 }
+
+/// What one turn of a moderately busy core receives.
+const OFFERED_WANTED_START: u16 = 64;
 
 impl Buffers {
     /// Maps the pool and registers the ring. Nothing is offered yet.
@@ -27,7 +38,15 @@ impl Buffers {
         assert!(count.is_power_of_two());
         let pool = Pool::map(count, piece_bytes)?;
         let mapped = map_memory(usize::from(count) * size_of::<BufRingEntry>())?;
-        let buffers = Buffers { pool, entries: mapped.cast(), entries_count: count, tail: 0, offered: 0 };
+        let buffers = Buffers {
+            pool,
+            entries: mapped.cast(),
+            entries_count: count,
+            tail: 0,
+            offered: 0,
+            offered_wanted: OFFERED_WANTED_START.min(count),
+            fell_short: false,
+        };
         // SAFETY: the entries are page-aligned, zeroed, `count` in number, and stay mapped until
         // `Buffers` is dropped, which its owner does only after the ring was closed or emptied.
         unsafe {
@@ -36,10 +55,15 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// Offers every free piece to the kernel.
+    /// Offers free pieces to the kernel until enough are.
     pub(super) fn offer(&mut self) {
+        if std::mem::take(&mut self.fell_short) {
+            self.offered_wanted = self.offered_wanted.saturating_mul(2).min(self.entries_count);
+        }
         let tail_before = self.tail;
-        while let Some(piece) = self.pool.take() {
+        while self.offered < self.offered_wanted
+            && let Some(piece) = self.pool.take()
+        {
             self.write(piece);
         }
         if self.tail != tail_before {
@@ -62,6 +86,11 @@ impl Buffers {
         entry.set_bid(piece);
         self.tail = self.tail.wrapping_add(1);
         self.offered += 1;
+    }
+
+    /// A receive found nothing offered.
+    pub(super) fn fell_short(&mut self) {
+        self.fell_short = true;
     }
 
     /// A completion named this piece: it is filled with `bytes` and lent to the core.

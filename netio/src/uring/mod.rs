@@ -360,6 +360,7 @@ impl Uring {
             }
             _ => match -result {
                 libc::ENOBUFS => {
+                    machine.buffers.fell_short();
                     if !conn.starved {
                         conn.starved = true;
                         self.starved.push_back(id);
