@@ -104,8 +104,8 @@ class Server:
 
     def start(self):
         def prepare():
-            if self.pin is not None:
-                os.sched_setaffinity(0, {self.pin})
+            # A judge keeps to its own processors; a server that is not pinned has them all.
+            os.sched_setaffinity(0, {self.pin} if self.pin is not None else set(range(os.cpu_count())))
             if self.files_max is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
 
