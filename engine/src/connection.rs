@@ -34,6 +34,8 @@ pub struct Connection {
 
     /// Bytes received and not yet run: the beginning of a request, or all of a stalled client's.
     pub input: Input,
+    /// Bytes of input without which the request at its start cannot be whole; less than that is never too much.
+    pub input_bytes_wanted: usize,
     /// Its first bytes of this turn are in the batch; what comes now goes behind them.
     pub queued: bool,
     /// How far the request at the start of `input` was understood.
@@ -205,6 +207,7 @@ impl Connection {
             active: now,
             last_command: None,
             input: Input::default(),
+            input_bytes_wanted: 0,
             queued: false,
             partial: None,
             output: Vec::new(),

@@ -326,8 +326,7 @@ impl<K: Kernel> Core<K> {
             self.close(id);
             return;
         }
-        let one_request = conn.partial.is_some() && !conn.stalls.any();
-        let piled = conn.input.len() > INPUT_BYTES_PILED && !one_request && !conn.paused;
+        let piled = conn.input.len() > INPUT_BYTES_PILED.max(conn.input_bytes_wanted) && !conn.paused;
         conn.paused |= piled;
         if !conn.stalls.any() && !conn.queued {
             self.ready.push(id);

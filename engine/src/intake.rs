@@ -280,6 +280,7 @@ impl Batch {
                     std::mem::take(input)
                 }
             };
+            conn.input_bytes_wanted = conn.partial.as_ref().map_or(0, |partial| rest.len() + partial.missing_bytes_min(rest.as_slice()));
             // Bytes that came later in this turn are behind those that were not run.
             let more_came = !conn.input.is_empty();
             if more_came {
@@ -509,7 +510,9 @@ impl Router {
         let owner = self.placement.core_of(key.slot);
         let mut same_core = true;
         let mut same_slot = true;
+        let (mut last, mut step) = (first, 0);
         for index in keys {
+            (last, step) = (index, index - last);
             let slot = Slot::of(args.get(index));
             same_slot &= slot == key.slot;
             same_core &= self.placement.core_of(slot) == owner;
@@ -519,6 +522,8 @@ impl Router {
             (true, true, _, false) => Route::Moved,
             (_, _, true, true) => Route::Own,
             (_, _, true, false) => Route::Hop(owner),
+            // A key without its value (`MSET a 1 b`) is refused by the command itself, before it looks at any key.
+            (_, _, false, _) if last + step > args.len() => Route::Own,
             (_, _, false, _) => Route::Joint,
         };
         parsee

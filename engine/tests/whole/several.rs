@@ -157,3 +157,14 @@ fn the_same_seed_is_the_same_server() {
     assert_eq!(history(31), history(31));
     assert_ne!(history(31), history(32));
 }
+
+#[test]
+fn a_key_without_its_value_is_refused_whatever_core_it_is_on() {
+    let mut world = World::new(Recipe::new(41, 3));
+    let mut client = world.client();
+    for line in ["MSET k7 k1 v k0 v", "MSET a 1 b", "MSETNX a 1 b 2 c", "MSET a 1 b 2 c 3 d"] {
+        let got = world.ask(&mut client, line).to_string();
+        assert!(got.starts_with("-ERR wrong number of arguments for 'mset"), "{line}: {got}");
+    }
+    assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 0);
+}

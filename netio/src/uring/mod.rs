@@ -79,6 +79,9 @@ struct Conn {
     receive_armed: bool,
     /// The core wants to receive.
     receive_wanted: bool,
+    /// It was paused because it sent more than was wanted: from now on one buffer at a time is asked for, until one is not full.
+    /// A multishot receive would fill the whole pool before a pause takes effect.
+    greedy: bool,
     /// The stream has ended; it is never received from again.
     ended: bool,
     /// Waits in `starved`.
@@ -244,9 +247,10 @@ impl Uring {
     }
 
     fn arm_receive(&mut self, id: ConnId) {
-        let multishot = self.machine.ring.traits.multishot_receive;
+        let can_multishot = self.machine.ring.traits.multishot_receive;
         let conn = self.machine.conns.get_mut(id).expect("only live connections are armed");
         assert!(!conn.receive_armed && !conn.closing && !conn.ended);
+        let multishot = can_multishot && !conn.greedy;
         conn.receive_armed = true;
         let fd = Fd(conn.fd.as_raw_fd());
         let receive = if multishot {
@@ -296,15 +300,19 @@ impl Uring {
                 self.accepted(index, result, last, events);
             }
             op::CANCEL => {
-                // ENOENT: it completed by itself. Anything else that names a closing connection means
-                // the request runs on; ending the stream makes it complete.
+                // ENOENT: it completed by itself, or it is between two of its receives, where nobody finds it. Anything
+                // else that names a closing connection means the request runs on; ending the stream makes it complete.
                 let gone = result >= 0 || result == -libc::ENOENT;
-                if !gone
-                    && let Some(conn) = self.find(user_data).and_then(|id| self.machine.conns.get(id))
-                    && conn.closing
+                if let Some(id) = self.find(user_data)
+                    && let Some(conn) = self.machine.conns.get(id)
                 {
-                    // SAFETY: shutdown takes no pointers; the descriptor is open as long as its slot.
-                    unsafe { libc::shutdown(conn.fd.as_raw_fd(), libc::SHUT_RDWR) };
+                    if conn.closing && !gone {
+                        // SAFETY: shutdown takes no pointers; the descriptor is open as long as its slot.
+                        unsafe { libc::shutdown(conn.fd.as_raw_fd(), libc::SHUT_RDWR) };
+                    } else if !conn.receive_wanted && conn.receive_armed && result < 0 {
+                        // A paused peer that sends without a break must not be able to outrun its cancel.
+                        self.cancel(op::RECEIVE, id);
+                    }
                 }
             }
             op::BELL => {
@@ -351,6 +359,8 @@ impl Uring {
         match result {
             1.. => {
                 let piece = piece.expect("bytes arrive in a provided buffer");
+                // A buffer that is not full was the last of what had piled up.
+                conn.greedy &= result as u32 == self.options.receive_buffer_bytes;
                 let buffer = machine.buffers.lend(piece, result as usize);
                 events.push(Event::Received { conn: id, buffer });
             }
@@ -424,6 +434,7 @@ impl Uring {
                     rest: None,
                     receive_armed: false,
                     receive_wanted: true,
+                    greedy: false,
                     ended: false,
                     starved: false,
                     closing: false,
@@ -589,6 +600,7 @@ impl Kernel for Uring {
     fn pause_receive(&mut self, conn: ConnId) {
         let Some(open) = self.machine.conns.get_mut(conn).filter(|open| !open.closing) else { return };
         let wanted = std::mem::replace(&mut open.receive_wanted, false);
+        open.greedy = true;
         if wanted && open.receive_armed {
             self.cancel(op::RECEIVE, conn);
         }
