@@ -7,6 +7,7 @@ use engine::banner::banner;
 use engine::machine::{Failure, Machine};
 use engine::options::{IoChoice, ServerConfig, ServerOptions};
 use engine::placement::CoreId;
+use engine::settings::Settings;
 use netio::signals::StopSignals;
 use netio::{Backend, Choice, Epoll, Options, Uring};
 use std::process::ExitCode;
@@ -104,7 +105,8 @@ fn serve(config: ServerConfig) -> ExitCode {
 
 /// Starts the server on the kernel interface asked for, or on the best there is.
 pub(crate) fn start(config: ServerConfig) -> Result<Machine, Failure> {
-    let ServerConfig { settings, io } = config;
+    let ServerConfig { mut settings, io } = config;
+    fit_descriptors(&mut settings);
     let choice = match io {
         IoChoice::Auto => Choice::Auto,
         IoChoice::Uring => Choice::Uring,
@@ -115,6 +117,25 @@ pub(crate) fn start(config: ServerConfig) -> Result<Machine, Failure> {
         Backend::Epoll { stepped_down } => {
             Machine::start(settings, move |_| Epoll::open(Options::default(), stepped_down.clone()).map_err(|error| error.to_string()))
         }
+    }
+}
+
+/// Sees to it that every client can have a descriptor, or lowers the number of clients to what there are.
+fn fit_descriptors(settings: &mut Settings) {
+    /// For listeners, rings and eventfds: a few of each core.
+    const OWN_EACH_CORE: u64 = 32;
+    let own = OWN_EACH_CORE * (settings.cpus.len() as u64 + 1);
+    let wanted = u64::from(settings.clients_max) + own;
+    match netio::placement::raise_descriptor_limit(wanted) {
+        Ok(limit) if limit < wanted => {
+            settings.clients_max = u32::try_from(limit.saturating_sub(own)).unwrap_or(u32::MAX).max(1);
+            tracing::warn!(
+                "this process may have {limit} descriptors, which is enough for {} clients; raise `ulimit -n` to {wanted} for all",
+                settings.clients_max
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot tell how many descriptors there may be"),
     }
 }
 

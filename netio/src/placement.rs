@@ -30,3 +30,34 @@ pub fn pin_thread(cpu: usize) -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Raises how many descriptors this process may have to `wanted`, or as far as the hard limit goes. Returns what holds now.
+/// Call before any listener exists: a ring keeps the limit it started accepting with.
+pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writing for the duration of the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    let raised = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), ..limit };
+    // SAFETY: the kernel only reads `raised`.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } != 0 {
+        return Ok(limit.rlim_cur);
+    }
+    Ok(raised.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptor_limit_is_never_lowered() {
+        let now = raise_descriptor_limit(0).expect("every process has a limit");
+        assert!(now > 0);
+        assert_eq!(raise_descriptor_limit(1).expect("as above"), now);
+    }
+}
