@@ -221,10 +221,10 @@ impl Shard {
         self.eviction
     }
 
-    /// Whether more is used than may be.
+    /// Whether more is used than may be: than the budget, or than a shard can address.
     #[inline]
     pub fn is_over_budget(&self) -> bool {
-        self.budget_bytes.is_some_and(|budget| self.used_bytes() > budget)
+        self.budget_bytes.is_some_and(|budget| self.used_bytes() > budget) || self.heap.is_almost_full()
     }
 
     /// Frees memory until at most the budget is used, by the policy. `false` if nobody may go: the command that wanted

@@ -97,6 +97,15 @@ impl Arena {
         self.fresh as usize - 1 - self.warm.len() - self.cold.len()
     }
 
+    /// Whether only a sixteenth, or 64 MiB, of the range can still be given: then nothing may grow, whatever the budget says.
+    /// What is left is for the command under way, for tables that split, and for slots of other sizes.
+    #[inline]
+    pub(crate) fn is_almost_full(&self) -> bool {
+        const PAGES_SPARE: usize = 1024;
+        let left = self.reserved as usize - self.fresh as usize + self.warm.len() + self.cold.len();
+        left < PAGES_SPARE.min(self.reserved as usize / 16)
+    }
+
     /// Bytes of pages that are backed by memory, used or kept warm.
     pub(crate) fn bytes_resident(&self) -> usize {
         (self.fresh as usize - 1 - self.cold.len()) * PAGE_BYTES
@@ -201,5 +210,23 @@ mod machine {
     pub(super) unsafe fn release(base: NonNull<u8>, bytes: usize) {
         // SAFETY: allocated with the same layout.
         unsafe { dealloc(base.as_ptr(), layout(bytes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_says_that_it_is_almost_full_before_it_is() {
+        let mut arena = Arena::reserve(2048);
+        let mut taken = Vec::new();
+        while !arena.is_almost_full() {
+            taken.push(arena.take().expect("not full yet"));
+        }
+        assert!(taken.len() > 1800, "{}", taken.len());
+        assert!((0..100).all(|_| arena.take().is_some()), "what is left serves the command under way");
+        taken.drain(..200).for_each(|page| arena.give(page));
+        assert!(!arena.is_almost_full(), "pages given back count");
     }
 }

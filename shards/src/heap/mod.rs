@@ -238,6 +238,12 @@ impl Heap {
         self.set_descriptor(handle, Descriptor { body: std::ptr::null_mut(), capacity: 0 });
     }
 
+    /// Whether there is hardly any room for small records and tables, see [`Arena::is_almost_full`].
+    #[inline]
+    pub(crate) fn is_almost_full(&self) -> bool {
+        self.arena.is_almost_full()
+    }
+
     /// Ends a handle.
     pub(crate) fn free(&mut self, handle: Handle) {
         if handle.is_large() {
