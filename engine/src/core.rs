@@ -328,6 +328,9 @@ impl<K: Kernel> Core<K> {
         }
         let piled = conn.input.len() > INPUT_BYTES_PILED.max(conn.input_bytes_wanted) && !conn.paused;
         conn.paused |= piled;
+        if piled {
+            conn.input.shrink();
+        }
         if !conn.stalls.any() && !conn.queued {
             self.ready.push(id);
         }

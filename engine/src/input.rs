@@ -46,6 +46,13 @@ impl Input {
         self.bytes.extend_from_slice(more);
     }
 
+    /// Gives back what growing has left over: for input that will not grow for a while.
+    pub fn shrink(&mut self) {
+        self.bytes.drain(..self.from);
+        self.from = 0;
+        self.bytes.shrink_to_fit();
+    }
+
     /// Forgets the first `count` bytes; the allocation too if none are left, because an idle connection owns no buffer.
     pub fn consume(&mut self, count: usize) {
         self.from += count;

@@ -139,24 +139,29 @@ impl Batch {
         limits.bulk_bytes_max = limits.bulk_bytes_max.min(executor.settings.bulk_bytes_max);
         let router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT) };
         let mut partial = conn.partial.take();
+        // What an unknown client sends after AUTH must be judged after AUTH has run.
+        let requests_max = if conn.authenticated { REQUESTS_PER_RUN_MAX } else { 1 };
         if let Source::Buffer(buffer) = run.source
-            && let Some(rewritten) = Run::without_inline(kernel.bytes(buffer), &limits)
+            && let Some((bytes, requests)) = Run::inline_requests(kernel.bytes(buffer), &limits, requests_max)
         {
+            let mut rest = Input::of(kernel.bytes(buffer)[bytes..].to_vec());
+            rest.extend(conn.input.as_slice());
+            conn.input = rest;
             kernel.release(buffer);
-            run.source = Source::Input(Input::of(rewritten));
+            run.source = Source::Input(Input::of(requests));
         } else if partial.is_none()
-            && let Source::Input(input) = &run.source
-            && let Some(rewritten) = Run::without_inline(input.as_slice(), &limits)
+            && let Source::Input(input) = &mut run.source
+            && let Some((bytes, requests)) = Run::inline_requests(input.as_slice(), &limits, requests_max)
         {
-            run.source = Source::Input(Input::of(rewritten));
+            input.consume(bytes);
+            conn.input = std::mem::take(input);
+            run.source = Source::Input(Input::of(requests));
         }
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
             Source::Input(input) => input.as_slice(),
         };
         let mut at = 0;
-        // What an unknown client sends after AUTH must be judged after AUTH has run.
-        let requests_max = if conn.authenticated { REQUESTS_PER_RUN_MAX } else { 1 };
         while at < bytes.len() && self.requests.len() - run.requests.start < requests_max {
             let spans_from = self.spans.len();
             let parsed = match &mut partial {
@@ -283,10 +288,10 @@ impl Batch {
             conn.input_bytes_wanted = conn.partial.as_ref().map_or(0, |partial| rest.len() + partial.missing_bytes_min(rest.as_slice()));
             // Bytes that came later in this turn are behind those that were not run.
             let more_came = !conn.input.is_empty();
-            if more_came {
+            if !rest.is_empty() {
                 rest.extend(conn.input.as_slice());
+                conn.input = rest;
             }
-            conn.input = rest;
             if !conn.stalls.any() {
                 let waits = conn.input.is_empty() || (all_ran && run.incomplete && !more_came);
                 if !waits {
@@ -437,31 +442,24 @@ impl Run {
         Run { conn, source, requests: 0..0, whole_bytes: 0, malformed: None, incomplete: false, partial: None }
     }
 
-    /// The same requests, with the inline ones in array form; `None` if they begin with an array. Inline commands behind
-    /// arrays end a run, and so stand at the beginning of the next one.
-    fn without_inline(bytes: &[u8], limits: &Limits) -> Option<Vec<u8>> {
+    /// Inline commands at the beginning of `bytes` in array form, and how many bytes they were; `None` if there are none.
+    /// Arrays behind them end it, as they end a run the other way round.
+    fn inline_requests(bytes: &[u8], limits: &Limits, requests_max: usize) -> Option<(usize, Vec<u8>)> {
         if bytes.first().is_none_or(|first| *first == b'*') {
             return None;
         }
-        let mut rewritten = Vec::with_capacity(bytes.len() + 64);
-        let mut spans = Vec::new();
-        let mut at = 0;
-        while at < bytes.len() {
+        let (mut at, mut requests, mut spans) = (0, Vec::new(), Vec::new());
+        for _ in 0..requests_max {
             match parse(&bytes[at..], limits, &mut spans) {
                 Parsed::Inline { bytes: length, request } => {
-                    rewritten.extend_from_slice(&request);
-                    at += length;
-                }
-                Parsed::Request { bytes: length } => {
-                    rewritten.extend_from_slice(&bytes[at..at + length]);
+                    requests.extend_from_slice(&request);
                     at += length;
                 }
                 Parsed::Nothing { bytes: length } => at += length,
-                Parsed::Incomplete | Parsed::Malformed(_) => break,
+                Parsed::Request { .. } | Parsed::Incomplete | Parsed::Malformed(_) => break,
             }
         }
-        rewritten.extend_from_slice(&bytes[at..]);
-        Some(rewritten)
+        (at > 0).then_some((at, requests))
     }
 }
 

@@ -79,8 +79,8 @@ struct Conn {
     receive_armed: bool,
     /// The core wants to receive.
     receive_wanted: bool,
-    /// It was paused because it sent more than was wanted: from now on one buffer at a time is asked for, until one is not full.
-    /// A multishot receive would fill the whole pool before a pause takes effect.
+    /// It is new, or was paused because it sent more than was wanted: one buffer at a time is asked for, until one is not
+    /// full. A multishot receive would fill the whole pool before a pause takes effect.
     greedy: bool,
     /// The stream has ended; it is never received from again.
     ended: bool,
@@ -434,7 +434,7 @@ impl Uring {
                     rest: None,
                     receive_armed: false,
                     receive_wanted: true,
-                    greedy: false,
+                    greedy: true,
                     ended: false,
                     starved: false,
                     closing: false,
