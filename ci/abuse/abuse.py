@@ -133,7 +133,7 @@ def slow_readers_of_small(bench):
             for reader in readers:
                 send_some(reader, b"*1\r\n$4\r\nPING\r\n" * 500_000, seconds=0.5)
             time.sleep(0.5)
-        bench.row("slow_readers_of_small: memory", mib(memory.rise()), "<= 128 MiB", memory.rise() <= 128 * MIB)
+        bench.row("slow_readers_of_small: memory", mib(memory.rise()), "<= 64 MiB", memory.rise() <= 64 * MIB)
         bench.probe_rows("slow_readers_of_small", probe)
         for reader in readers:
             reader.close()

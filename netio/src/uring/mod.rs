@@ -79,8 +79,8 @@ struct Conn {
     receive_armed: bool,
     /// The core wants to receive.
     receive_wanted: bool,
-    /// It is new, or was paused because it sent more than was wanted: one buffer at a time is asked for, until one is not
-    /// full. A multishot receive would fill the whole pool before a pause takes effect.
+    /// It is new, or was paused because it sent more than was wanted: one buffer at a time is asked for, until one is
+    /// almost empty. A multishot receive would fill the whole pool before a pause takes effect.
     greedy: bool,
     /// The stream has ended; it is never received from again.
     ended: bool,
@@ -359,8 +359,8 @@ impl Uring {
         match result {
             1.. => {
                 let piece = piece.expect("bytes arrive in a provided buffer");
-                // A buffer that is not full was the last of what had piled up.
-                conn.greedy &= result as u32 == self.options.receive_buffer_bytes;
+                // A buffer that is almost empty was the last of what had piled up; one that is half full may be a pause for breath.
+                conn.greedy &= result as u32 >= self.options.receive_buffer_bytes / 8;
                 let buffer = machine.buffers.lend(piece, result as usize);
                 events.push(Event::Received { conn: id, buffer });
             }
