@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(core) = arguments.core {
-        netio::placement::pin_thread(core)?;
+        netio::placement::pin_thread(&[core])?;
     }
     match netio::choose(arguments.choice)? {
         Backend::Uring => run(Uring::open(arguments.options.clone())?, &arguments),

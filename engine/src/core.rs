@@ -15,7 +15,7 @@ use crate::serve::{Serve, Survey};
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
-use shards::{KeySeed, Lfu, Shard, ShardConfig};
+use shards::{Ground, KeySeed, Lfu, Shard, ShardConfig};
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -184,6 +184,11 @@ impl<K: Kernel> Core<K> {
             self.listener_modes.push((listener, modes));
         }
         Ok(())
+    }
+
+    /// The memory this core's shard will use next.
+    pub fn ground(&self) -> Ground {
+        self.executor.shard.ground()
     }
 
     /// The port the main listener really has.

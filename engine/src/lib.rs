@@ -9,6 +9,7 @@ pub mod connection;
 pub mod core;
 mod dispatch;
 pub mod executor;
+mod ground;
 pub mod hold;
 pub mod input;
 mod intake;

@@ -2,11 +2,13 @@
 
 use crate::board::Board;
 use crate::core::Core;
+use crate::ground;
 use crate::memory;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
 use crate::settings::Settings;
 use netio::{Facts, Kernel};
+use shards::Ground;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -62,7 +64,7 @@ impl std::error::Error for Failure {}
 /// What a core's thread tells the starter.
 enum Word<W> {
     Open(CoreId, W, Facts),
-    Listening(CoreId, Option<u16>),
+    Listening(CoreId, Option<u16>, Ground),
     Failed(Failure),
 }
 
@@ -112,11 +114,13 @@ impl Machine {
         }
         let wakers: Vec<K::Waker> = wakers.into_iter().flatten().collect();
         let mut port = settings.port;
+        let mut grounds = Vec::new();
         // One after the other: the first core finds out whether another process has the port.
         for gate in &gates {
             let _ = gate.send(wakers.clone());
             match heard.recv() {
-                Ok(Word::Listening(core, bound)) => {
+                Ok(Word::Listening(core, bound, ground)) => {
+                    grounds.push(ground);
                     if core.0 == 0 {
                         port = bound.unwrap_or(port);
                     }
@@ -128,6 +132,7 @@ impl Machine {
                 Ok(Word::Open(..)) | Err(_) => return Err(Failure::Lost(CoreId(0))),
             }
         }
+        ground::start(grounds, settings.cpus.clone()).map_err(Failure::Thread)?;
         let settings = Arc::new(Settings { port, ..(*settings).clone() });
         Ok(Machine { shared, facts: facts.expect("core 0 opened"), settings, threads })
     }
@@ -180,7 +185,7 @@ fn run_core<K: Kernel>(
     let mut core = Core::new(id, placement, kernel, settings, shared, peers);
     match core.listen() {
         Ok(()) => {
-            let _ = words.send(Word::Listening(id, core.main_port()));
+            let _ = words.send(Word::Listening(id, core.main_port(), core.ground()));
         }
         Err(error) => {
             let _ = words.send(Word::Failed(Failure::Listen(error)));
@@ -192,7 +197,7 @@ fn run_core<K: Kernel>(
 
 /// Keeps this thread on one processor. Refused in some containers; then the scheduler decides, which is slower and not wrong.
 fn pin(cpu: usize) {
-    if let Err(error) = netio::placement::pin_thread(cpu) {
+    if let Err(error) = netio::placement::pin_thread(&[cpu]) {
         tracing::warn!(cpu, %error, "cannot pin a core's thread; the scheduler will move it about");
     }
 }

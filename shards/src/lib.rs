@@ -4,6 +4,7 @@
 //! never reads a clock and never draws an unseeded random number, so that replay, followers, the simulator and the
 //! live server all run the same function.
 
+mod arena;
 mod chance;
 pub mod command;
 pub mod evict;
@@ -23,6 +24,7 @@ mod table;
 pub mod wheel;
 pub mod wire;
 
+pub use arena::Ground;
 pub use evict::{Eviction, Lfu};
 pub use key::{Db, Key, KeySeed, PartitionId};
 pub use shard::{Deadline, Found, Inspected, Kind, Shard, ShardConfig, Usage};

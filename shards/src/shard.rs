@@ -5,6 +5,7 @@
 //!
 //! Time and removal are in `expire`, walks over many records in `scan`, the memory limit in `evict`.
 
+use crate::arena::Ground;
 use crate::chance::Chance;
 use crate::evict::{self, Eviction, Lfu, Pool};
 use crate::heap::{Handle, Heap, RECORD_BYTES_MAX};
@@ -161,6 +162,11 @@ impl Shard {
             pool: Pool::default(),
             config,
         }
+    }
+
+    /// The memory this shard will use next; see [`Ground::keep`].
+    pub fn ground(&self) -> Ground {
+        self.heap.ground()
     }
 
     /// Hashes a key with this process' seed.

@@ -4,7 +4,7 @@
 //! run, so that a block goes where it fits best. What a segment of one length leaves behind, one of another can use;
 //! with a page class for each length, a quarter of the pages was holes.
 
-use super::arena::{Arena, PAGE_BYTES};
+use crate::arena::{Arena, PAGE_BYTES};
 
 /// One cache line: a bucket.
 pub(crate) const LINE_BYTES: usize = 64;
@@ -192,12 +192,13 @@ fn mark(taken: &mut [u64; WORDS], start: usize, lines: usize, as_taken: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arena::PageSize;
     use crate::chance::Chance;
     use std::collections::BTreeMap;
 
     #[test]
     fn blocks_never_overlap_and_their_pages_go_back() {
-        let (mut arena, mut blocks, mut chance) = (Arena::reserve(1 << 14), Blocks::new(), Chance::new(3));
+        let (mut arena, mut blocks, mut chance) = (Arena::reserve(1 << 14, PageSize::Huge), Blocks::new(), Chance::new(3));
         let mut live: BTreeMap<(u32, usize), usize> = BTreeMap::new();
         let (mut lines_live, mut holes_worst) = (0, 0.0f64);
         for step in 0..40_000 {

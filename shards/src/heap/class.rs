@@ -3,7 +3,7 @@
 //! Records are packed bytes without alignment, so a stride may be any number: exact up to 128 bytes, then in steps of at
 //! most 1/16 that divide a page without a tail.
 
-use super::arena::PAGE_BYTES;
+use crate::arena::PAGE_BYTES;
 
 /// Longest record that lives in a page. Longer ones have an allocation of their own.
 pub(crate) const RECORD_BYTES_MAX: usize = 2048;

@@ -8,11 +8,10 @@
 //! Handles are trusted: they come from [`Heap::take`] and die with [`Heap::free`]. Whoever keeps one (a bucket, the
 //! wheel) owes that it is forgotten by then. Debug builds check each use.
 
-mod arena;
 mod blocks;
 mod class;
 
-use arena::{Arena, PAGE_BYTES};
+use crate::arena::{Arena, Ground, PAGE_BYTES, PageSize};
 pub(crate) use blocks::LINE_BYTES;
 use blocks::{BLOCK_LINES_MAX, Blocks};
 pub(crate) use class::RECORD_BYTES_MAX;
@@ -110,7 +109,7 @@ impl Heap {
     /// An empty heap with addresses for 32 GiB of small records. Costs no memory until it is used.
     pub(crate) fn new() -> Heap {
         Heap {
-            arena: Arena::reserve(PAGES_MAX),
+            arena: Arena::reserve(PAGES_MAX, PageSize::Huge),
             strides: Vec::new(),
             pages: Vec::new(),
             open: [NONE; CLASS_COUNT],
@@ -121,6 +120,11 @@ impl Heap {
             bytes_large: 0,
             bytes_directory: 0,
         }
+    }
+
+    /// Where memory is prepared ahead of need.
+    pub(crate) fn ground(&self) -> Ground {
+        self.arena.ground()
     }
 
     /// Room for a record of `bytes`. Contents are arbitrary.

@@ -5,7 +5,7 @@
 //! whatever the segment's length. A full bucket overflows into the next one, round the segment's end; a lookup ends at
 //! the first bucket that is not full, and a removal pulls displaced entries back, so there are no tombstones.
 //!
-//! A segment grows by about an eighth at a time and splits in two at its most, which is a few microseconds' work and
+//! A segment grows by about a sixteenth at a time and splits in two at its most, which is a few microseconds' work and
 //! touches no record; it shrinks and merges the same way. Partitions have different mosts, so that they do not all
 //! split at once and what one gives back the next takes.
 
@@ -433,7 +433,7 @@ fn buckets_for(entries: usize) -> usize {
 
 /// How long a segment grows.
 fn longer_than(buckets: usize) -> usize {
-    buckets + (buckets / 8).max(1)
+    buckets + (buckets / 16).max(1)
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "engine/src/lane",     // rings between two cores
     "loadgen/src/machine", // the generator is its own program: threads pinned
     "loadgen/src/port/",   // … and sockets of its own
+    "shards/src/arena",    // addresses, and memory behind them
     "shards/src/heap",     // records in their own arena
     "shards/src/record",   // records read in place
     "shards/src/table",    // cache-line buckets
