@@ -13,7 +13,7 @@ use crate::parcel::{Ask, Ticket};
 use crate::peers::Way;
 use crate::placement::{CoreId, Placement};
 use netio::{BufferId, ConnId, Kernel};
-use shards::command::{COMMANDS_BY_NUMBER, Flags, Handler, Resolved, Spread, keys_of, resolve};
+use shards::command::{COMMANDS, COMMANDS_BY_NUMBER, Flags, Handler, Resolved, Spread, keys_of, resolve};
 use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Span, parse};
 use shards::{Db, Key, Shard, Slot};
 use std::cell::Cell;
@@ -67,6 +67,8 @@ struct Parsee {
     spans: Range<usize>,
     route: Route,
     command: u16,
+    /// Which argument is the first key, 0 if none is.
+    key_index: u8,
     slot: Slot,
     hash: u32,
     /// The connection's database when it was parsed: what the prefetch goes by.
@@ -137,7 +139,7 @@ impl Batch {
         };
         let mut limits = if conn.authenticated { Limits::OPEN } else { Limits::UNAUTHENTICATED };
         limits.bulk_bytes_max = limits.bulk_bytes_max.min(executor.settings.bulk_bytes_max);
-        let router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT) };
+        let mut router = Router { placement: *placement, me: *id, moved: conn.modes.has(Modes::CLUSTER_PORT), last: None };
         let mut partial = conn.partial.take();
         // What an unknown client sends after AUTH must be judged after AUTH has run.
         let requests_max = if conn.authenticated { REQUESTS_PER_RUN_MAX } else { 1 };
@@ -177,8 +179,10 @@ impl Batch {
             match parsed {
                 Parsed::Request { bytes: length } => {
                     partial = None;
-                    let args = Args::new(&bytes[at..at + length], &self.spans[spans_from..]);
-                    let mut parsee = router.route(args, &executor.shard);
+                    let request = &bytes[at..at + length];
+                    let Span { start, len } = self.spans[spans_from];
+                    let name = &request[start as usize..][..len as usize];
+                    let mut parsee = router.route(name, Args::new(request, &self.spans[spans_from..]), &executor.shard);
                     parsee.db = conn.db;
                     parsee.start = at;
                     parsee.end = at + length;
@@ -339,7 +343,8 @@ impl Batch {
             let args = Args::new(&bytes[request.start..request.end], spans);
             match request.route {
                 Route::Own => {
-                    let key = first_key(request.command, args, request.hash, request.slot);
+                    let bytes_of_key = if request.key_index == 0 { b"" } else { args.get(usize::from(request.key_index)) };
+                    let key = Key { bytes: bytes_of_key, hash: request.hash, slot: request.slot };
                     if !executor.holds.is_empty()
                         && let Some(held) = held_key(request.command, args, conn.db, &executor.holds)
                     {
@@ -471,18 +476,36 @@ pub(crate) fn first_key<'a>(command: u16, args: Args<'a>, hash: u32, slot: Slot)
 }
 
 /// What decides where requests of one connection go.
-struct Router {
+struct Router<'a> {
     placement: Placement,
     me: CoreId,
     /// The connection came through this core's own port.
     moved: bool,
+    /// The last command that was found by its name alone: pipelines repeat theirs.
+    last: Option<(&'a [u8], usize, u16)>,
 }
 
-impl Router {
+impl<'a> Router<'a> {
     #[inline]
-    fn route(&self, args: Args<'_>, shard: &shards::Shard) -> Parsee {
-        let mut parsee = Parsee { start: 0, end: 0, spans: 0..0, route: Route::Unresolved, command: 0, slot: Slot(0), hash: 0, db: Db(0) };
-        let Resolved::Command(number) = resolve(args) else { return parsee };
+    fn resolve(&mut self, name: &'a [u8], args: Args<'_>) -> Option<u16> {
+        if let Some((last, args_len, number)) = self.last
+            && args.len() == args_len
+            && name == last
+        {
+            return Some(number);
+        }
+        let Resolved::Command(number) = resolve(args) else { return None };
+        if COMMANDS.get(usize::from(number)).is_some_and(|command| command.subcommands.is_empty()) {
+            self.last = Some((name, args.len(), number));
+        }
+        Some(number)
+    }
+
+    #[inline]
+    fn route(&mut self, name: &'a [u8], args: Args<'_>, shard: &shards::Shard) -> Parsee {
+        let mut parsee =
+            Parsee { start: 0, end: 0, spans: 0..0, route: Route::Unresolved, command: 0, key_index: 0, slot: Slot(0), hash: 0, db: Db(0) };
+        let Some(number) = self.resolve(name, args) else { return parsee };
         parsee.command = number;
         let command = COMMANDS_BY_NUMBER[usize::from(number)];
         if !matches!(command.handler, Handler::Shard(_)) {
@@ -500,7 +523,7 @@ impl Router {
             return parsee;
         };
         let key = shard.key(args.get(first));
-        (parsee.hash, parsee.slot) = (key.hash, key.slot);
+        (parsee.hash, parsee.slot, parsee.key_index) = (key.hash, key.slot, first as u8);
         if self.placement.core_count() == 1 && !self.moved {
             parsee.route = Route::Own;
             return parsee;

@@ -33,11 +33,23 @@ impl Bucket {
     /// A bit for each entry with this hash. Empty entries count as hash zero: look at the handle too.
     #[inline]
     pub(super) fn matches(&self, hash: u32) -> u32 {
-        let mut bits = 0;
-        for index in 0..BUCKET_ENTRIES {
-            bits |= u32::from(self.hashes[index] == hash) << index;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a bucket is aligned to its 64 bytes and begins with eight hashes; SSE2 is part of every x86-64. The compiler
+        // makes five times as many instructions of the loop below.
+        unsafe {
+            use std::arch::x86_64::{__m128i, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_load_si128, _mm_movemask_ps, _mm_set1_epi32};
+            let (halves, wanted) = (self.hashes.as_ptr().cast::<__m128i>(), _mm_set1_epi32(hash as i32));
+            let equal = |half| _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_load_si128(half), wanted))) as u32;
+            equal(halves) | equal(halves.add(1)) << 4
         }
-        bits
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let mut bits = 0;
+            for index in 0..BUCKET_ENTRIES {
+                bits |= u32::from(self.hashes[index] == hash) << index;
+            }
+            bits
+        }
     }
 
     #[inline]
