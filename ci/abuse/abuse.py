@@ -309,7 +309,7 @@ def stranger(bench):
             for flood in floods:
                 flood.close()
         rise = memory.rise()
-        bench.row("stranger: memory under a flood nobody reads", mib(rise), "<= 128 MiB", rise <= 128 * MIB)
+        bench.row("stranger: memory under a flood nobody reads", mib(rise), "<= 32 MiB", rise <= 32 * MIB)
         bench.probe_rows("stranger", probe)
         bench.unharmed("stranger", server, identity)
 

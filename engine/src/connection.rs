@@ -36,7 +36,7 @@ pub struct Connection {
     pub input: Input,
     /// Bytes of input without which the request at its start cannot be whole; less than that is never too much.
     pub input_bytes_wanted: usize,
-    /// Its first bytes of this turn are in the batch; what comes now goes behind them.
+    /// Its first bytes are in the batch; what comes now goes behind them.
     pub queued: bool,
     /// How far the request at the start of `input` was understood.
     pub partial: Option<Box<Partial>>,
@@ -179,7 +179,10 @@ pub enum Pending {
 }
 
 /// Input that may pile up before receiving is paused, unless it is one large request.
-pub const INPUT_BYTES_PILED: usize = 256 * 1024;
+const INPUT_BYTES_PILED: usize = 256 * 1024;
+/// The same for a client that has not said who it is. One such request fits, and there may be thousands of them.
+const INPUT_BYTES_PILED_STRANGER: usize = 32 * 1024;
+const _: () = assert!(INPUT_BYTES_PILED_STRANGER >= shards::wire::Limits::UNAUTHENTICATED.bulk_bytes_max);
 
 /// Output of one connection in one turn before it is sent. More in one burst overruns socket buffers and costs latency.
 pub const OUTPUT_BURST_BYTES: usize = 256 * 1024;
@@ -223,6 +226,12 @@ impl Connection {
             pending_bytes: 0,
             totals: Totals::default(),
         }
+    }
+
+    /// Input that may pile up before receiving is paused: a bound for its kind, or what the request at its start is known to need.
+    pub fn input_bytes_piled_max(&self) -> usize {
+        let piled = if self.authenticated { INPUT_BYTES_PILED } else { INPUT_BYTES_PILED_STRANGER };
+        piled.max(self.input_bytes_wanted)
     }
 
     /// The class whose output limits hold for it.

@@ -1,7 +1,7 @@
 //! One core: everything its thread owns, and the turn that drives it.
 
 use crate::board::Board;
-use crate::connection::{Connection, INPUT_BYTES_PILED, Modes, Stalls};
+use crate::connection::{Connection, Modes, Stalls};
 use crate::executor::Executor;
 use crate::hold::Holds;
 use crate::intake::Batch;
@@ -331,7 +331,7 @@ impl<K: Kernel> Core<K> {
             self.close(id);
             return;
         }
-        let piled = conn.input.len() > INPUT_BYTES_PILED.max(conn.input_bytes_wanted) && !conn.paused;
+        let piled = conn.input.len() > conn.input_bytes_piled_max() && !conn.paused;
         conn.paused |= piled;
         if piled {
             conn.input.shrink();
@@ -383,7 +383,8 @@ impl<K: Kernel> Core<K> {
         // Those that become ready meanwhile have their next turn, so that nobody starves the sockets.
         for id in std::mem::take(&mut self.ready) {
             let Some(conn) = self.connection(id) else { continue };
-            if conn.stalls.any() {
+            // More than one thing may have made it ready. The second time its input is in the batch, which is not to have none.
+            if conn.stalls.any() || conn.queued {
                 continue;
             }
             if conn.input.is_empty() && conn.paused {
@@ -393,6 +394,7 @@ impl<K: Kernel> Core<K> {
             let Some(conn) = self.connection(id) else { continue };
             if !conn.input.is_empty() {
                 let input = std::mem::take(&mut conn.input);
+                conn.queued = true;
                 self.batch.take_input(id, input);
             } else {
                 self.dirty.push(id);

@@ -37,10 +37,18 @@ impl Input {
         self.bytes.capacity()
     }
 
-    /// Appends. What was consumed makes room first once it is half of everything, so that each byte moves once at most.
+    /// Appends. What was consumed is left behind when room is needed, so that each byte moves twice on average at most and the
+    /// allocation is at most twice what was ever left in it.
     pub fn extend(&mut self, more: &[u8]) {
-        if self.from > self.bytes.len() / 2 {
-            self.bytes.drain(..self.from);
+        let needed = self.len() + more.len();
+        if self.from > 0 && self.bytes.len() + more.len() > self.bytes.capacity() {
+            if needed <= self.bytes.capacity() / 2 {
+                self.bytes.drain(..self.from);
+            } else {
+                let mut bytes = Vec::with_capacity(2 * needed);
+                bytes.extend_from_slice(self.as_slice());
+                self.bytes = bytes;
+            }
             self.from = 0;
         }
         self.bytes.extend_from_slice(more);
@@ -83,6 +91,20 @@ mod tests {
             }
             assert_eq!(input.len(), 4 * (given - taken) as usize);
         }
+    }
+
+    #[test]
+    fn an_allocation_is_at_most_twice_what_was_left_in_it() {
+        let mut input = Input::default();
+        let mut most = 0;
+        for round in 0..10_000_usize {
+            input.extend(&[7; 100]);
+            most = most.max(input.len());
+            assert!(input.capacity() <= 2 * most, "{} bytes for {most}", input.capacity());
+            // A client that sends a little faster than it is served, until it is paused for a while.
+            input.consume(if round % 100 < 95 { 90 } else { 250.min(input.len()) });
+        }
+        assert!(most > 1000, "it never piled up");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! then the records of the requests behind are asked for, over all connections of the turn. So cache misses overlap instead
 //! of waiting in line, and what was asked for is still there when its turn comes.
 
-use crate::connection::{Connection, INPUT_BYTES_PILED, Modes, OUTPUT_BURST_BYTES, Stalls};
+use crate::connection::{Connection, Modes, OUTPUT_BURST_BYTES, Stalls};
 use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
@@ -302,7 +302,7 @@ impl Batch {
                     ready.push(id);
                 }
                 // Nothing more can be run without more bytes, or most of what had piled up was run.
-                if conn.paused && (waits || conn.input.len() <= INPUT_BYTES_PILED) {
+                if conn.paused && (waits || conn.input.len() <= conn.input_bytes_piled_max()) {
                     conn.paused = false;
                     kernel.resume_receive(id);
                 }

@@ -216,10 +216,21 @@ impl Client {
         self.pump();
     }
 
-    /// Sends what the socket takes, reads what has arrived.
-    pub fn pump(&mut self) {
+    /// Queues bytes that [`Client::push`] sends.
+    pub fn queue_bytes(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+    }
+
+    /// Sends what the socket takes, and reads nothing. Returns how many bytes are still unsent.
+    pub fn push(&mut self) -> usize {
         let sent = self.net.client_send(self.id, &self.unsent);
         self.unsent.drain(..sent);
+        self.unsent.len()
+    }
+
+    /// Sends what the socket takes, reads what has arrived.
+    pub fn pump(&mut self) {
+        self.push();
         self.received.extend(self.net.client_received(self.id));
     }
 

@@ -1,5 +1,7 @@
 //! The engine as clients see it: whole cores on the simulated network.
 
+/// What clients may make the server hold.
+mod bounds;
 /// What the engine answers itself, command by command.
 mod serve;
 /// Several cores and clients at once: order, and commands on many keys.
