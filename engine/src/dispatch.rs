@@ -22,8 +22,8 @@ impl<K: Kernel> Core<K> {
         if route != Route::Unresolved {
             conn.last_command = Some(request.command);
         }
-        if matches!(route, Route::Engine | Route::Everywhere) {
-            // A survey of this core alone is settled at once: what was answered before must already stand in front of it.
+        if matches!(route, Route::Engine | Route::Everywhere | Route::Joint) {
+            // What this core alone is asked is settled at once: what was answered before must already stand in front of it.
             conn.output.append(output);
         }
         self.executor.metrics.commands_total += 1;
@@ -226,39 +226,35 @@ impl<K: Kernel> Core<K> {
         });
     }
 
-    /// Runs whoever waited for a key that is free now.
+    /// Ends a command's hold. Runs whoever waited for it, and grants the core to who wants it whole once nobody holds a key.
     pub(crate) fn wake_waiters(&mut self, joint: crate::hold::JointId) {
-        for (key, mut waiters) in self.executor.holds.release(joint) {
-            while let Some(waiter) = waiters.pop_front() {
-                if self.executor.holds.is_held(key.0, &key.1) {
-                    waiters.push_front(waiter);
-                    self.executor.holds.wait_again(&key, waiters);
-                    break;
+        for waiter in self.executor.holds.release(joint) {
+            match waiter {
+                Waiter::Hold(hold) => self.take_hold(*hold),
+                Waiter::Own(ticket, hash, slot, request) => {
+                    if let Some(held) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
+                        let held: Box<[u8]> = held.into();
+                        self.executor.holds.wait(request.db, &held, Waiter::Own(ticket, hash, slot, request));
+                        continue;
+                    }
+                    let mut reply = Vec::new();
+                    self.execute(&request, hash, slot, &mut reply);
+                    self.settle(ticket, &reply);
                 }
-                match waiter {
-                    Waiter::Hold(hold) => self.take_hold(*hold),
-                    Waiter::Own(ticket, hash, slot, request) => {
-                        if let Some(other) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
-                            let other: Box<[u8]> = other.into();
-                            self.executor.holds.wait(request.db, &other, Waiter::Own(ticket, hash, slot, request));
-                            continue;
-                        }
-                        let mut reply = Vec::new();
-                        self.execute(&request, hash, slot, &mut reply);
-                        self.settle(ticket, &reply);
+                Waiter::Ask(from, ask, request) => {
+                    if let Some(held) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
+                        let held: Box<[u8]> = held.into();
+                        self.executor.holds.wait(request.db, &held, Waiter::Ask(from, ask, request));
+                        continue;
                     }
-                    Waiter::Ask(from, ask, request) => {
-                        if let Some(other) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
-                            let other: Box<[u8]> = other.into();
-                            self.executor.holds.wait(request.db, &other, Waiter::Ask(from, ask, request));
-                            continue;
-                        }
-                        let mut reply = Vec::new();
-                        self.execute(&request, ask.hash, ask.slot, &mut reply);
-                        self.peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply));
-                    }
+                    let mut reply = Vec::new();
+                    self.execute(&request, ask.hash, ask.slot, &mut reply);
+                    self.peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply));
                 }
             }
+        }
+        if let Some(hold) = self.executor.holds.drained() {
+            self.grant(&hold);
         }
     }
 

@@ -5,6 +5,10 @@
 //! each waits until its keys are free. Whoever waits holds only keys of lower cores, so a circle is impossible.
 //! While a key is held, other requests for it wait here, in order.
 //!
+//! A command on everything (`FLUSHALL`, `FLUSHDB`, `SWAPDB`) holds every core whole, by the same two steps. Where keys are held
+//! already, its second step claims the core first: no further hold is given, requests go on, and it is granted when the last key
+//! is let go. So it is not starved, and whoever it waits for waits for higher cores only.
+//!
 //! A core never waits for anything else while it holds, and a hold always ends with one [`Settle`].
 
 use crate::parcel::{Ask, Ticket};
@@ -27,8 +31,8 @@ pub struct JointId {
 pub struct Hold {
     /// For whom.
     pub joint: JointId,
-    /// The keys on this core, without repeats.
-    pub keys: Vec<(Db, Box<[u8]>)>,
+    /// What to hold.
+    pub extent: Extent,
     /// Wait until they are free, or refuse at once.
     pub wait: bool,
     /// Make room for a write first, refuse if there is none.
@@ -37,6 +41,25 @@ pub struct Hold {
     pub look: Look,
     /// The entry's clock, the same on every core of one command.
     pub now: u64,
+}
+
+/// What is held of a core.
+#[derive(Clone, Debug)]
+pub enum Extent {
+    /// These keys, without repeats.
+    Keys(Vec<DbKey>),
+    /// Every key of every database, those that are not there included.
+    Whole,
+}
+
+impl Extent {
+    /// The keys; none if everything is meant.
+    pub fn keys(&self) -> &[DbKey] {
+        match self {
+            Extent::Keys(keys) => keys,
+            Extent::Whole => &[],
+        }
+    }
 }
 
 /// What a grant brings along.
@@ -143,7 +166,7 @@ pub enum Work {
     Store(Vec<Replacement>),
 }
 
-/// Who waits for a key.
+/// Who waits for a key, or for all.
 pub enum Waiter {
     /// A request of one of this core's own connections.
     Own(Ticket, u32, shards::Slot, Request),
@@ -153,10 +176,12 @@ pub enum Waiter {
     Hold(Box<Hold>),
 }
 
-/// The keys of one core that are held.
+/// What is held of one core.
 #[derive(Default)]
 pub struct Holds {
     keys: HashMap<DbKey, Queue>,
+    /// The command that holds the core whole, or will.
+    whole: Option<Whole>,
     joints: HashMap<JointId, Vec<DbKey>>,
     waiters: usize,
 }
@@ -166,11 +191,29 @@ struct Queue {
     waiting: VecDeque<Waiter>,
 }
 
+struct Whole {
+    owner: JointId,
+    waiting: VecDeque<Waiter>,
+    /// Not granted before the last key is let go.
+    draining: Option<Box<Hold>>,
+}
+
+/// In whose way a hold is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// Somebody holds this key.
+    Key(DbKey),
+    /// Somebody holds the core whole, or has claimed it.
+    Whole,
+    /// The core is wanted whole, and keys are held.
+    Keys,
+}
+
 impl Holds {
     /// Whether nothing is held; the one question of the fast path.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys.is_empty() && self.whole.is_none()
     }
 
     /// How many requests wait.
@@ -178,23 +221,56 @@ impl Holds {
         self.waiters
     }
 
-    /// Whether somebody holds this key.
+    /// Whether somebody holds this key, by itself or with all others.
     pub fn is_held(&self, db: Db, key: &[u8]) -> bool {
         // A lookup by borrowed parts would need a key type of its own; holds are rare and keys short.
-        !self.keys.is_empty() && self.keys.contains_key(&(db, key.into()))
+        self.is_held_whole() || (!self.keys.is_empty() && self.keys.contains_key(&(db, key.into())))
     }
 
-    /// Holds all keys, or none: then the first one that somebody else holds is returned.
-    pub fn hold(&mut self, joint: JointId, keys: &[(Db, Box<[u8]>)]) -> Result<(), usize> {
-        if let Some(busy) = keys.iter().position(|key| self.keys.contains_key(key)) {
-            return Err(busy);
+    fn is_held_whole(&self) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.draining.is_none())
+    }
+
+    /// Holds everything of an extent, or nothing: then it says what is in the way.
+    pub fn hold(&mut self, joint: JointId, extent: &Extent) -> Result<(), Busy> {
+        if self.whole.is_some() {
+            return Err(Busy::Whole);
+        }
+        let keys = match extent {
+            Extent::Whole if !self.keys.is_empty() => return Err(Busy::Keys),
+            Extent::Whole => {
+                self.whole = Some(Whole { owner: joint, waiting: VecDeque::new(), draining: None });
+                return Ok(());
+            }
+            Extent::Keys(keys) => keys,
+        };
+        if let Some(busy) = keys.iter().find(|key| self.keys.contains_key(*key)) {
+            return Err(Busy::Key(busy.clone()));
         }
         for key in keys {
             self.keys.insert(key.clone(), Queue { owner: joint, waiting: VecDeque::new() });
         }
-        let earlier = self.joints.insert(joint, keys.to_vec());
+        let earlier = self.joints.insert(joint, keys.clone());
         assert!(earlier.is_none(), "a command holds once per core");
         Ok(())
+    }
+
+    /// Queues a hold behind what is in its way; for one that wants the core whole, claims it.
+    pub fn wait_to_hold(&mut self, busy: &Busy, hold: Hold) {
+        match busy {
+            Busy::Key((db, key)) => self.wait(*db, key, Waiter::Hold(Box::new(hold))),
+            Busy::Whole => {
+                let whole = self.whole.as_mut().expect("it was in the way a moment ago");
+                whole.waiting.push_back(Waiter::Hold(Box::new(hold)));
+                self.waiters += 1;
+            }
+            Busy::Keys => {
+                let owner = hold.joint;
+                assert!(self.whole.is_none() && !self.keys.is_empty(), "else it would have got it, or waited for the other");
+                self.whole = Some(Whole { owner, waiting: VecDeque::new(), draining: Some(Box::new(hold)) });
+                self.waiters += 1;
+            }
+        }
     }
 
     /// Queues behind a held key.
@@ -203,28 +279,37 @@ impl Holds {
     /// If nobody holds it: the caller has just seen that somebody does.
     pub fn wait(&mut self, db: Db, key: &[u8], waiter: Waiter) {
         self.waiters += 1;
-        self.keys.get_mut(&(db, key.into())).expect("only held keys are waited for").waiting.push_back(waiter);
+        // Whoever holds the core whole was granted it when no key was held.
+        let queue = match &mut self.whole {
+            Some(whole) if whole.draining.is_none() => &mut whole.waiting,
+            _ => &mut self.keys.get_mut(&(db, key.into())).expect("only held keys are waited for").waiting,
+        };
+        queue.push_back(waiter);
     }
 
-    /// Lets go of everything a command holds. Returns who waited, by key, in order.
-    pub fn release(&mut self, joint: JointId) -> Vec<(DbKey, VecDeque<Waiter>)> {
-        let keys = self.joints.remove(&joint).unwrap_or_default();
-        let mut released = Vec::new();
-        for key in keys {
+    /// Lets go of everything a command holds. Returns who waited for it; those who waited for the same in order.
+    pub fn release(&mut self, joint: JointId) -> VecDeque<Waiter> {
+        let mut released = VecDeque::new();
+        if let Some(whole) = self.whole.take_if(|whole| whole.owner == joint && whole.draining.is_none()) {
+            released = whole.waiting;
+        }
+        for key in self.joints.remove(&joint).unwrap_or_default() {
             let queue = self.keys.remove(&key).expect("a joint's keys are held");
             assert_eq!(queue.owner, joint);
-            self.waiters -= queue.waiting.len();
-            if !queue.waiting.is_empty() {
-                released.push((key, queue.waiting));
-            }
+            released.extend(queue.waiting);
         }
+        self.waiters -= released.len();
         released
     }
 
-    /// Puts waiters back to the end of a key's queue, because another command took the key first.
-    pub fn wait_again(&mut self, key: &(Db, Box<[u8]>), waiters: VecDeque<Waiter>) {
-        self.waiters += waiters.len();
-        self.keys.get_mut(key).expect("held again").waiting.extend(waiters);
+    /// The hold that claimed the core whole and now has it, because the last key was let go.
+    pub fn drained(&mut self) -> Option<Hold> {
+        if !self.keys.is_empty() {
+            return None;
+        }
+        let hold = self.whole.as_mut()?.draining.take()?;
+        self.waiters -= 1;
+        Some(*hold)
     }
 }
 
@@ -236,15 +321,23 @@ mod tests {
         JointId { core: CoreId(0), number }
     }
 
-    fn keys(names: &[&str]) -> Vec<(Db, Box<[u8]>)> {
-        names.iter().map(|name| (Db(0), name.as_bytes().into())).collect()
+    fn keys(names: &[&str]) -> Extent {
+        Extent::Keys(names.iter().map(|name| (Db(0), name.as_bytes().into())).collect())
+    }
+
+    fn hold(number: u64, extent: Extent) -> Hold {
+        Hold { joint: joint(number), extent, wait: true, room: false, look: Look::Nothing, now: 0 }
+    }
+
+    fn numbers(waiters: &VecDeque<Waiter>) -> Vec<u64> {
+        waiters.iter().map(|waiter| if let Waiter::Hold(hold) = waiter { hold.joint.number } else { 0 }).collect()
     }
 
     #[test]
     fn all_keys_are_held_or_none() {
         let mut holds = Holds::default();
         holds.hold(joint(1), &keys(&["a", "b"])).expect("free");
-        assert_eq!(holds.hold(joint(2), &keys(&["c", "b"])), Err(1));
+        assert_eq!(holds.hold(joint(2), &keys(&["c", "b"])), Err(Busy::Key((Db(0), b"b".as_slice().into()))));
         assert!(!holds.is_held(Db(0), b"c"));
         assert!(!holds.is_held(Db(1), b"a"), "databases are apart");
         assert!(holds.release(joint(1)).is_empty());
@@ -257,14 +350,35 @@ mod tests {
         let mut holds = Holds::default();
         holds.hold(joint(1), &keys(&["a"])).expect("free");
         for number in 2..5 {
-            let hold = Hold { joint: joint(number), keys: Vec::new(), wait: true, room: false, look: Look::Nothing, now: 0 };
-            holds.wait(Db(0), b"a", Waiter::Hold(Box::new(hold)));
+            holds.wait(Db(0), b"a", Waiter::Hold(Box::new(hold(number, keys(&["a"])))));
         }
         assert_eq!(holds.waiters(), 3);
-        let released = holds.release(joint(1));
-        let numbers: Vec<u64> =
-            released[0].1.iter().map(|waiter| if let Waiter::Hold(hold) = waiter { hold.joint.number } else { 0 }).collect();
-        assert_eq!(numbers, [2, 3, 4]);
+        assert_eq!(numbers(&holds.release(joint(1))), [2, 3, 4]);
         assert_eq!(holds.waiters(), 0);
+    }
+
+    #[test]
+    fn a_core_is_held_whole_when_its_last_key_is_let_go() {
+        let mut holds = Holds::default();
+        holds.hold(joint(1), &keys(&["a"])).expect("free");
+        holds.hold(joint(2), &keys(&["b"])).expect("free");
+        let busy = holds.hold(joint(3), &Extent::Whole).expect_err("keys are held");
+        assert_eq!(busy, Busy::Keys);
+        holds.wait_to_hold(&busy, hold(3, Extent::Whole));
+        assert!(!holds.is_held(Db(0), b"c"), "requests go on");
+        for (number, extent) in [(4, keys(&["c"])), (5, Extent::Whole)] {
+            let busy = holds.hold(joint(number), &extent).expect_err("claimed: no further hold is given");
+            assert_eq!(busy, Busy::Whole);
+            holds.wait_to_hold(&busy, hold(number, extent));
+        }
+        assert_eq!(holds.waiters(), 3);
+        assert!(holds.release(joint(1)).is_empty());
+        assert!(holds.drained().is_none(), "one key is still held");
+        assert!(holds.release(joint(2)).is_empty());
+        assert_eq!(holds.drained().expect("nothing is held any more").joint, joint(3));
+        assert!(holds.drained().is_none(), "granted once");
+        assert!(holds.is_held(Db(0), b"c") && holds.is_held(Db(9), b"a") && !holds.is_empty());
+        assert_eq!(numbers(&holds.release(joint(3))), [4, 5]);
+        assert!(holds.is_empty() && holds.waiters() == 0);
     }
 }

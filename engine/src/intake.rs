@@ -82,7 +82,7 @@ pub(crate) enum Route {
     Own,
     /// To one other core.
     Hop(CoreId),
-    /// To several cores, held together.
+    /// To several cores, held together; or to one, held whole.
     Joint,
     /// To every core.
     Everywhere,
@@ -513,8 +513,14 @@ impl<'a> Router<'a> {
             return parsee;
         }
         if command.spread == Spread::Everywhere {
-            // Through a core's own port a client sees a node, and asks every node itself.
-            parsee.route = if self.placement.core_count() == 1 || self.moved { Route::Own } else { Route::Everywhere };
+            parsee.route = match (self.placement.core_count(), command.flags.has(Flags::WRITE)) {
+                (1, _) => Route::Own,
+                // Nobody may see it half done, nor may it fall between the parts of another.
+                (_, true) => Route::Joint,
+                // Through a core's own port a client sees a node, and asks every node itself.
+                (_, false) if self.moved => Route::Own,
+                (_, false) => Route::Everywhere,
+            };
             return parsee;
         }
         let mut keys = keys_of(command, args);

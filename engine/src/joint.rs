@@ -1,16 +1,16 @@
 //! Commands whose keys live on several cores: who coordinates them, and how.
 //!
 //! The core where the command arrived holds all its keys (see [`crate::hold`]), does the work, and lets go. Three kinds of
-//! work: each core does its own keys and the replies are joined (`MGET`, `DEL`, `MSET`); or the records are brought here,
-//! the command runs on a scratch shard, and what it changed is sent back (`RENAME`, `BITOP`, anything). The second is slow and
-//! always right, so every command has it.
+//! work: each core does its own keys and the replies are joined (`MGET`, `DEL`, `MSET`); or each core does the whole command on
+//! all it has (`FLUSHALL`, `SWAPDB`); or the records are brought here, the command runs on a scratch shard, and what it changed
+//! is sent back (`RENAME`, `BITOP`, anything). The last is slow and always right, so every command on keys has it.
 //!
 //! While one is under way its connection runs nothing else: what follows must see its effect.
 
-use crate::connection::Stalls;
+use crate::connection::{Modes, Stalls};
 use crate::core::Core;
 use crate::executor::{Job, OUT_OF_MEMORY};
-use crate::hold::{Held, Hold, HoldOutcome, JointId, Look, Request, Settle, Sight, Waiter, Work};
+use crate::hold::{DbKey, Extent, Held, Hold, HoldOutcome, JointId, Look, Request, Settle, Sight, Work};
 use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;
@@ -31,8 +31,8 @@ pub(crate) struct Joint {
 /// What one core has to do with it.
 struct Part {
     core: CoreId,
-    /// The keys, without repeats.
-    keys: Vec<(Db, Box<[u8]>)>,
+    /// The keys, without repeats; none if the command is on everything.
+    keys: Vec<DbKey>,
     /// Their positions among the command's keys, repeats included.
     positions: Vec<usize>,
     outcome: Option<HoldOutcome>,
@@ -55,9 +55,14 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn begin_joint(&mut self, id: ConnId, request: Request) {
         let Some(conn) = self.connection(id) else { return };
         let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
+        let parts = match COMMANDS_BY_NUMBER[usize::from(request.command)].spread {
+            // Through a core's own port a client sees a node, and asks every node itself.
+            Spread::Everywhere if conn.modes.has(Modes::CLUSTER_PORT) => vec![Part::of(self.id)],
+            Spread::Everywhere => self.placement.cores().map(Part::of).collect(),
+            _ => self.parts_of(&request),
+        };
         self.stall(id, Stalls::JOINT);
         self.executor.metrics.joints += 1;
-        let parts = self.parts_of(&request);
         let number = self.joint_next;
         self.joint_next += 1;
         let now = self.now_ms();
@@ -76,7 +81,7 @@ impl<K: Kernel> Core<K> {
             let index = match parts.binary_search_by_key(&core, |part| part.core) {
                 Ok(index) => index,
                 Err(index) => {
-                    parts.insert(index, Part { core, keys: Vec::new(), positions: Vec::new(), outcome: None, reply: None, settles: false });
+                    parts.insert(index, Part::of(core));
                     index
                 }
             };
@@ -95,12 +100,12 @@ impl<K: Kernel> Core<K> {
         let part = &joint.parts[index];
         let look = match command.spread {
             Spread::Sum | Spread::Gather if !command.flags.has(Flags::WRITE) => Look::Reply(joint.part_request(index)),
-            Spread::Sum | Spread::Gather | Spread::Each => Look::Nothing,
+            Spread::Sum | Spread::Gather | Spread::Each | Spread::Everywhere => Look::Nothing,
             _ => Look::Records(part.keys.clone()),
         };
         let hold = Hold {
             joint: JointId { core: self.id, number },
-            keys: part.keys.clone(),
+            extent: if command.spread == Spread::Everywhere { Extent::Whole } else { Extent::Keys(part.keys.clone()) },
             wait,
             room: command.flags.has(Flags::DENYOOM),
             look,
@@ -109,22 +114,27 @@ impl<K: Kernel> Core<K> {
         self.put(core, Way::Ask, Item::Hold(Box::new(hold)));
     }
 
-    /// Another core's command wants keys of this one.
+    /// Another core's command wants keys of this one, or all of it.
     pub(crate) fn take_hold(&mut self, hold: Hold) {
-        let joint = hold.joint;
-        let outcome = if let Err(busy) = self.executor.holds.hold(joint, &hold.keys) {
-            if hold.wait {
-                let (db, key) = hold.keys[busy].clone();
-                self.executor.holds.wait(db, &key, Waiter::Hold(Box::new(hold)));
-                return;
-            }
-            HoldOutcome::Busy
-        } else if hold.room && !self.executor.shard.make_room(hold.now) {
-            self.wake_waiters(joint);
+        match self.executor.holds.hold(hold.joint, &hold.extent) {
+            Ok(()) => self.grant(&hold),
+            Err(busy) if hold.wait => self.executor.holds.wait_to_hold(&busy, hold),
+            Err(_) => self.answer_hold(hold.joint, HoldOutcome::Busy),
+        }
+    }
+
+    /// A command holds what it wanted here: looks for it, or lets go if there is no room for its write.
+    pub(crate) fn grant(&mut self, hold: &Hold) {
+        let outcome = if hold.room && !self.executor.shard.make_room(hold.now) {
+            self.wake_waiters(hold.joint);
             HoldOutcome::NoRoom
         } else {
-            HoldOutcome::Granted(self.look(&hold))
+            HoldOutcome::Granted(self.look(hold))
         };
+        self.answer_hold(hold.joint, outcome);
+    }
+
+    fn answer_hold(&mut self, joint: JointId, outcome: HoldOutcome) {
         let held = Held { joint, core: self.id, outcome };
         self.put(joint.core, Way::Answer, Item::Held(Box::new(held)));
     }
@@ -230,7 +240,7 @@ impl<K: Kernel> Core<K> {
                 self.let_go(number);
                 self.finish(number, reply);
             }
-            Spread::Sum | Spread::Gather | Spread::Each => {
+            Spread::Sum | Spread::Gather | Spread::Each | Spread::Everywhere => {
                 let works = (0..joint.parts.len()).map(|index| Work::Run(joint.part_request(index))).collect();
                 self.settle_parts(number, works);
             }
@@ -362,6 +372,12 @@ impl<K: Kernel> Core<K> {
     }
 }
 
+impl Part {
+    fn of(core: CoreId) -> Part {
+        Part { core, keys: Vec::new(), positions: Vec::new(), outcome: None, reply: None, settles: false }
+    }
+}
+
 impl Joint {
     fn any(&self, is: impl Fn(&HoldOutcome) -> bool) -> bool {
         self.parts.iter().filter_map(|part| part.outcome.as_ref()).any(is)
@@ -371,6 +387,9 @@ impl Joint {
     fn part_request(&self, index: usize) -> Request {
         let Request { command, db, proto, .. } = self.request;
         let spec = COMMANDS_BY_NUMBER[usize::from(command)];
+        if spec.spread == Spread::Everywhere {
+            return self.request.clone();
+        }
         let args = self.request.args();
         let keys: Vec<usize> = keys_of(spec, args).collect();
         let step = if keys.len() > 1 { keys[1] - keys[0] } else { args.len() - keys[0] };

@@ -13,14 +13,16 @@ pub struct Operation {
     pub called: u64,
     /// When its reply was there.
     pub returned: u64,
+    /// The database its client had chosen.
+    pub db: u16,
     /// Its words.
     pub words: Vec<String>,
     /// Its reply, as one line of text.
     pub reply: String,
 }
 
-/// The plain map.
-pub type State = BTreeMap<String, String>;
+/// The plain map, of every database's keys.
+pub type State = BTreeMap<(u16, String), String>;
 
 /// An order of the operations that explains them, as indices; `None` if there is none.
 pub fn explain(history: &[Operation]) -> Option<Vec<usize>> {
@@ -52,7 +54,7 @@ impl Search<'_> {
                 continue;
             }
             let mut next = state.clone();
-            if apply(&mut next, &operation.words) != operation.reply {
+            if apply(&mut next, operation.db, &operation.words) != operation.reply {
                 continue;
             }
             self.done[index] = true;
@@ -67,56 +69,79 @@ impl Search<'_> {
     }
 }
 
-/// What a plain map answers. Knows the commands that the workloads use, and their replies as text.
+/// What a plain map answers to a client of this database. Knows the commands that the workloads use, and their replies as text.
 ///
 /// # Panics
 /// On any other command.
-pub fn apply(state: &mut State, words: &[String]) -> String {
+pub fn apply(state: &mut State, db: u16, words: &[String]) -> String {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let at = |key: &str| (db, key.to_owned());
     let quoted = |value: Option<&String>| value.map_or_else(|| "nil".to_owned(), |value| format!("\"{value}\""));
     match words.as_slice() {
-        ["GET", key] => quoted(state.get(*key)),
+        ["GET", key] => quoted(state.get(&at(key))),
         ["SET", key, value] => {
-            state.insert((*key).to_owned(), (*value).to_owned());
+            state.insert(at(key), (*value).to_owned());
             "+OK".to_owned()
         }
         ["APPEND", key, tail] => {
-            let value = state.entry((*key).to_owned()).or_default();
+            let value = state.entry(at(key)).or_default();
             value.push_str(tail);
             format!(":{}", value.len())
         }
-        ["MGET", keys @ ..] => format!("[{}]", keys.iter().map(|key| quoted(state.get(*key))).collect::<Vec<_>>().join(" ")),
+        ["MGET", keys @ ..] => format!("[{}]", keys.iter().map(|key| quoted(state.get(&at(key)))).collect::<Vec<_>>().join(" ")),
         ["MSET", pairs @ ..] => {
             for pair in pairs.chunks_exact(2) {
-                state.insert(pair[0].to_owned(), pair[1].to_owned());
+                state.insert(at(pair[0]), pair[1].to_owned());
             }
             "+OK".to_owned()
         }
         ["MSETNX", pairs @ ..] => {
-            if pairs.chunks_exact(2).any(|pair| state.contains_key(pair[0])) {
+            if pairs.chunks_exact(2).any(|pair| state.contains_key(&at(pair[0]))) {
                 return ":0".to_owned();
             }
             for pair in pairs.chunks_exact(2) {
-                state.insert(pair[0].to_owned(), pair[1].to_owned());
+                state.insert(at(pair[0]), pair[1].to_owned());
             }
             ":1".to_owned()
         }
-        ["DEL", keys @ ..] => format!(":{}", keys.iter().filter(|key| state.remove(**key).is_some()).count()),
-        ["EXISTS", keys @ ..] => format!(":{}", keys.iter().filter(|key| state.contains_key(**key)).count()),
-        ["RENAME", from, to] => match state.remove(*from) {
+        ["DEL", keys @ ..] => format!(":{}", keys.iter().filter(|key| state.remove(&at(key)).is_some()).count()),
+        ["EXISTS", keys @ ..] => format!(":{}", keys.iter().filter(|key| state.contains_key(&at(key))).count()),
+        ["RENAME", from, to] => match state.remove(&at(from)) {
             Some(value) => {
-                state.insert((*to).to_owned(), value);
+                state.insert(at(to), value);
                 "+OK".to_owned()
             }
             None => "-ERR no such key".to_owned(),
         },
-        ["COPY", from, to] => match (state.get(*from).cloned(), state.contains_key(*to)) {
+        ["COPY", from, to] => match (state.get(&at(from)).cloned(), state.contains_key(&at(to))) {
             (Some(value), false) => {
-                state.insert((*to).to_owned(), value);
+                state.insert(at(to), value);
                 ":1".to_owned()
             }
             _ => ":0".to_owned(),
         },
+        ["FLUSHALL"] => {
+            state.clear();
+            "+OK".to_owned()
+        }
+        ["FLUSHDB"] => {
+            state.retain(|(of, _), _| *of != db);
+            "+OK".to_owned()
+        }
+        ["SWAPDB", one, other] => {
+            let [one, other]: [u16; 2] = [one, other].map(|index| index.parse().expect("an index"));
+            let swapped = |db| {
+                if db == one {
+                    other
+                } else if db == other {
+                    one
+                } else {
+                    db
+                }
+            };
+            *state = std::mem::take(state).into_iter().map(|((db, key), value)| ((swapped(db), key), value)).collect();
+            "+OK".to_owned()
+        }
         other => panic!("the model does not know {other:?}"),
     }
 }
@@ -126,7 +151,7 @@ mod tests {
     use super::*;
 
     fn operation(called: u64, returned: u64, line: &str, reply: &str) -> Operation {
-        Operation { called, returned, words: line.split(' ').map(str::to_owned).collect(), reply: reply.to_owned() }
+        Operation { called, returned, db: 0, words: line.split(' ').map(str::to_owned).collect(), reply: reply.to_owned() }
     }
 
     #[test]
@@ -143,6 +168,29 @@ mod tests {
         assert!(explain(&torn).is_none());
         let whole = [operation(0, 10, "MSET a 1 b 1", "+OK"), operation(2, 8, "MGET a b", "[\"1\" \"1\"]")];
         assert!(explain(&whole).is_some());
+    }
+
+    #[test]
+    fn a_write_between_the_parts_of_a_flush_is_found_out() {
+        let flushed = |seen| {
+            let read = operation(11, 12, "MGET a b", seen);
+            [operation(0, 10, "MSET a 1 b 1", "+OK"), operation(0, 10, "FLUSHALL", "+OK"), read]
+        };
+        assert!(explain(&flushed("[\"1\" nil]")).is_none());
+        assert!(explain(&flushed("[nil nil]")).is_some());
+        assert!(explain(&flushed("[\"1\" \"1\"]")).is_some());
+    }
+
+    #[test]
+    fn databases_change_places() {
+        let mut state = State::new();
+        let mut ask = |db, line: &str| apply(&mut state, db, &line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        ask(0, "SET a 0");
+        ask(1, "SET a 1");
+        ask(2, "SWAPDB 0 1");
+        assert_eq!([ask(0, "GET a"), ask(1, "GET a")], ["\"1\"", "\"0\""]);
+        ask(0, "FLUSHDB");
+        assert_eq!([ask(0, "GET a"), ask(1, "GET a")], ["nil", "\"0\""]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Commands without keys that every core answers for its own shard: `DBSIZE`, `KEYS`, `FLUSHALL`, `RANDOMKEY`, …; and `SCAN`,
-//! which asks one core after the other.
+//! Commands without keys that every core answers for its own shard: `DBSIZE`, `KEYS`, `RANDOMKEY`; and `SCAN`, which asks one
+//! core after the other. They hold nothing. Those that write, such as `FLUSHALL`, hold every core, see [`crate::joint`].
 
 use crate::core::Core;
 use crate::executor::Job;
@@ -103,7 +103,7 @@ fn join_replies(name: &str, parts: Vec<Part>, proto: Proto, chance: u64, reply: 
             parts.iter().for_each(|part| reply.raw(&part.bytes[line_bytes(&part.bytes)..]));
         }
         "randomkey" => pick(parts, proto, chance, reply),
-        _ => reply.raw(&parts[0].bytes),
+        _ => unreachable!("{name} is not asked everywhere"),
     }
 }
 

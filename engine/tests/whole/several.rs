@@ -65,7 +65,7 @@ fn a_handshake_in_one_packet_is_answered_in_order() {
 }
 
 /// Writers set all keys to their own word, readers must never see two words; on the way the same keys are counted, deleted
-/// and set only if absent.
+/// and set only if absent, and all there is is emptied or exchanged.
 #[test]
 fn commands_on_many_keys_are_never_seen_half_done() {
     const KEYS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
@@ -83,6 +83,7 @@ fn commands_on_many_keys_are_never_seen_half_done() {
                         let pairs: Vec<String> = keys.iter().map(|key| format!("{key} n{index}:{round}")).collect();
                         (format!("MSETNX {}", pairs.join(" ")), Wish::Number)
                     }
+                    (0, 2) => (["FLUSHALL", "FLUSHDB", "SWAPDB 0 1"][chance.below(3) as usize].to_owned(), Wish::Ok),
                     (0, _) => {
                         let pairs: Vec<String> = keys.iter().map(|key| format!("{key} w{index}:{round}")).collect();
                         (format!("MSET {}", pairs.join(" ")), Wish::Ok)
@@ -167,4 +168,25 @@ fn a_key_without_its_value_is_refused_whatever_core_it_is_on() {
         assert!(got.starts_with("-ERR wrong number of arguments for 'mset"), "{line}: {got}");
     }
     assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 0);
+}
+
+#[test]
+fn a_flush_through_a_cores_own_port_is_that_cores_alone_and_answered_in_order() {
+    let mut world = World::new(Recipe::new(42, 3).with_cluster_ports());
+    let mut client = world.client();
+    for number in 0..50 {
+        assert_eq!(world.ask(&mut client, &format!("SET k:{number} v")).to_string(), "+OK");
+    }
+    let mut node = world.client_of_core(1);
+    let own = world.ask(&mut node, "DBSIZE").integer();
+    assert!(own > 0, "fifty keys are on all cores");
+    node.send_bytes(b"PING\r\nFLUSHALL\r\nDBSIZE\r\nFLUSHDB nonsense\r\nPING\r\n");
+    for expected in ["+PONG", "+OK", ":0", "-ERR syntax error", "+PONG"] {
+        assert_eq!(world.reply(&mut node).to_string(), expected);
+    }
+    assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 50 - own);
+    client.send_bytes(b"PING\r\nSWAPDB 0 99\r\nFLUSHALL\r\nDBSIZE\r\n");
+    for expected in ["+PONG", "-ERR DB index is out of range", "+OK", ":0"] {
+        assert_eq!(world.reply(&mut client).to_string(), expected);
+    }
 }

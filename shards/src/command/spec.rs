@@ -307,7 +307,8 @@ pub enum Spread {
     Each,
     /// The records are brought to one core, the command runs there, changed records are sent back (`RENAME`, `BITOP`).
     Borrow,
-    /// Every core is asked, whatever the arguments (`DBSIZE`, `KEYS`, `FLUSHALL`); the engine knows how to join the answers.
+    /// Every core is asked, whatever the arguments (`DBSIZE`, `KEYS`, `FLUSHALL`); the engine knows how to join the answers. Those
+    /// that write hold every core meanwhile.
     Everywhere,
 }
 
