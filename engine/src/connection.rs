@@ -1,7 +1,7 @@
 //! One client: what it said of itself, what it has not yet been told, and why it waits.
 
 use crate::input::Input;
-use crate::settings::ClientClass;
+use crate::settings::{ClientClass, OutputLimit};
 use netio::{ConnId, ListenerId, MonotonicNs};
 use shards::Db;
 use shards::wire::{Partial, Proto};
@@ -48,6 +48,8 @@ pub struct Connection {
     pub progress: MonotonicNs,
     /// Bytes of the rest under way.
     pub sending_bytes: usize,
+    /// Since when its output is above the soft limit of its class, as far as the sweeps have seen.
+    pub over_soft_since: Option<MonotonicNs>,
     /// Why its requests are not run at the moment.
     pub stalls: Stalls,
     /// Receiving is paused.
@@ -217,6 +219,7 @@ impl Connection {
             sending: false,
             progress: now,
             sending_bytes: 0,
+            over_soft_since: None,
             stalls: Stalls::default(),
             paused: false,
             ended: false,
@@ -237,6 +240,21 @@ impl Connection {
     /// The class whose output limits hold for it.
     pub fn class(&self) -> ClientClass {
         if self.modes.has(Modes::MONITOR) { ClientClass::Replica } else { ClientClass::Normal }
+    }
+
+    /// Bytes of output that the socket has not taken.
+    pub fn output_bytes(&self) -> usize {
+        self.output.len() + self.sending_bytes
+    }
+
+    /// Whether it has been above the soft limit for too long. To be asked now and then: what happens between is not seen.
+    pub fn is_over_soft_limit(&mut self, limit: OutputLimit, now: MonotonicNs) -> bool {
+        if limit.soft_bytes == 0 || self.output_bytes() <= limit.soft_bytes {
+            self.over_soft_since = None;
+            return false;
+        }
+        let since = *self.over_soft_since.get_or_insert(now);
+        now.since(since) > u64::from(limit.soft_s) * 1_000_000_000
     }
 
     /// Reserves the next place in the order of replies, and says its number.

@@ -12,7 +12,7 @@ use crate::parcel::Ticket;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
 use crate::serve::{Serve, Survey};
-use crate::settings::Settings;
+use crate::settings::{ClientClass, Settings};
 use crate::slowlog::Slowlog;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
 use shards::{Ground, KeySeed, Lfu, Shard, ShardConfig};
@@ -458,9 +458,11 @@ impl<K: Kernel> Core<K> {
             conn.output.append(more);
         }
         if conn.sending {
-            let (class, held) = (conn.class(), conn.output.len() + conn.sending_bytes);
+            let class = conn.class();
+            // What a normal client is sent is one reply at the least; what is shown to a watcher can end anywhere.
+            let floor = if class == ClientClass::Normal { REPLY_BYTES_MAX } else { 0 };
             let limit = self.executor.settings.output_limit(class);
-            if limit.hard_bytes > 0 && held > limit.hard_bytes.max(REPLY_BYTES_MAX) {
+            if limit.hard_bytes > 0 && conn.output_bytes() > limit.hard_bytes.max(floor) {
                 self.executor.metrics.closed_output_over_limit += 1;
                 self.close(id);
             }
@@ -589,7 +591,7 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    /// Looks at some connections: who was idle too long, who does not read. Each is seen about once a second.
+    /// Looks at some connections: who was idle too long, who does not read or not fast enough. Each is seen about once a second.
     fn sweep_connections(&mut self) {
         let idle_ns = u64::from(self.executor.settings.idle_timeout_s) * 1_000_000_000;
         let stuck_ns = u64::from(self.executor.settings.stuck_timeout_s) * 1_000_000_000;
@@ -603,8 +605,13 @@ impl<K: Kernel> Core<K> {
         }
         let mut idle = Vec::new();
         let mut stuck = Vec::new();
-        for conn in self.connections[from..to].iter().flatten() {
+        let mut over = Vec::new();
+        for conn in self.connections[from..to].iter_mut().flatten() {
             self.connection_bytes_swept += conn.memory_bytes();
+            if conn.is_over_soft_limit(self.executor.settings.output_limit(conn.class()), now) {
+                over.push(conn.id);
+                continue;
+            }
             if stuck_ns > 0 && conn.sending && now.since(conn.progress) > stuck_ns {
                 stuck.push(conn.id);
             } else if idle_ns > 0
@@ -618,7 +625,8 @@ impl<K: Kernel> Core<K> {
         }
         self.executor.metrics.closed_stuck += stuck.len() as u64;
         self.executor.metrics.closed_idle += idle.len() as u64;
-        for id in stuck.into_iter().chain(idle) {
+        self.executor.metrics.closed_output_over_limit += over.len() as u64;
+        for id in stuck.into_iter().chain(idle).chain(over) {
             self.close(id);
         }
     }

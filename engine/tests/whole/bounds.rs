@@ -1,6 +1,7 @@
 //! What clients may make the server hold: input that arrives faster than it runs, lines nobody reads, clients beyond the limit.
 
 use simulation::{Client, Recipe, World};
+use std::time::Duration;
 
 /// What may come in the turn in which receiving is paused.
 const RECEIVE_BUFFER_BYTES: u64 = 16 * 1024;
@@ -24,8 +25,7 @@ impl Held {
 /// What the server says every client but `judge` makes it hold.
 fn held(world: &mut World, judge: &mut Client) -> Vec<Held> {
     let own = world.ask(judge, "CLIENT ID").integer();
-    let list = world.ask(judge, "CLIENT LIST").to_string();
-    let list = list.trim_matches('"').replace("\\n", "\n");
+    let list = world.ask(judge, "CLIENT LIST").text();
     let number = |line: &str, name: &str| -> u64 {
         let word = line.split(' ').find_map(|word| word.strip_prefix(name)).expect("every client has it");
         word.parse().expect("a number")
@@ -82,4 +82,139 @@ fn a_client_that_sends_faster_than_it_is_served_is_paused_and_loses_nothing() {
     }
     assert!(most + RECEIVE_BUFFER_BYTES > 256 * 1024, "it never came to the bound: {most} bytes at most");
     assert_eq!(world.ask(&mut streamer, "PING").to_string(), "+PONG");
+}
+
+/// A number of `INFO`.
+fn info(world: &mut World, judge: &mut Client, name: &str) -> u64 {
+    let text = world.ask(judge, "INFO everything").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).unwrap_or_else(|| panic!("no {name} in {text}"));
+    line.trim_end().parse().expect("a number")
+}
+
+/// A watcher that reads everything, one that reads nothing, and somebody whose commands have lines of 40 KB.
+struct Watched {
+    world: World,
+    fast: Client,
+    slow: Client,
+    worker: Client,
+}
+
+impl Watched {
+    fn new(recipe: Recipe) -> Watched {
+        let mut world = World::new(recipe);
+        let (mut fast, mut slow, worker) = (world.client(), world.client(), world.client());
+        for watcher in [&mut fast, &mut slow] {
+            assert_eq!(world.ask(watcher, "MONITOR").to_string(), "+OK");
+        }
+        Watched { world, fast, slow, worker }
+    }
+
+    /// One command. Returns the bytes that the slow watcher, or whoever waits most, makes the server hold for it.
+    fn work(&mut self) -> usize {
+        let Watched { world, fast, worker, .. } = self;
+        // Each of these bytes is shown as four.
+        worker.send_words(&[b"GET", &[1; 10_000]]);
+        assert_eq!(world.reply(worker).to_string(), "nil");
+        assert!(world.reply(fast).text().len() > 40_000);
+        let list = world.ask(worker, "CLIENT LIST").text();
+        let held = list.lines().filter_map(|line| line.split(' ').find_map(|word| word.strip_prefix("omem=")));
+        held.map(|bytes| bytes.parse().expect("a number")).max().expect("there are clients")
+    }
+}
+
+#[test]
+fn a_watcher_who_does_not_read_is_closed_at_its_limit_and_nobody_else_notices() {
+    for (seed, cores) in [(53, 1), (54, 3)] {
+        let mut watched = Watched::new(Recipe::new(seed, cores).set("client-output-buffer-limit", "replica 1mb 0 0"));
+        let held: Vec<usize> = (0..60).map(|_| watched.work()).collect();
+        let most = *held.iter().max().expect("many");
+        assert!((900_000..=1 << 20).contains(&most), "{most} bytes held; seed {seed}");
+        assert!(held.last().is_some_and(|last| *last < 100_000), "{held:?}; seed {seed}");
+        let Watched { mut world, mut fast, mut slow, mut worker } = watched;
+        assert_eq!(info(&mut world, &mut worker, "clients_closed_over_limit"), 1);
+        assert_eq!(info(&mut world, &mut worker, "clients_monitoring"), 1);
+        world.closed(&mut slow);
+        for expected in ["INFO", "INFO"] {
+            assert!(world.reply(&mut fast).text().contains(&format!("] \"{expected}\"")));
+        }
+        assert_eq!(world.ask(&mut fast, "RESET").to_string(), "+RESET");
+    }
+}
+
+#[test]
+fn a_watcher_above_its_soft_limit_is_closed_when_it_stays_there() {
+    let mut watched = Watched::new(Recipe::new(55, 3).set("client-output-buffer-limit", "replica 0 200kb 5"));
+    for _ in 0..10 {
+        watched.work();
+    }
+    watched.world.pass(Duration::from_secs(4));
+    assert!(watched.work() > 200 << 10, "there is time left");
+    watched.world.pass(Duration::from_secs(4));
+    assert!(watched.work() < 100_000, "its time is over");
+    let Watched { mut world, mut slow, mut worker, .. } = watched;
+    assert_eq!(info(&mut world, &mut worker, "clients_closed_over_limit"), 1);
+    world.closed(&mut slow);
+}
+
+#[test]
+fn lines_beyond_what_a_turn_may_show_are_left_out_and_counted() {
+    const PINGS: usize = 50;
+    let mut world = World::new(Recipe::new(56, 1));
+    let (mut watcher, mut worker) = (world.client(), world.client());
+    assert_eq!(world.ask(&mut watcher, "MONITOR").to_string(), "+OK");
+    // The line of the first is longer than what a turn may show; it is shown whole, and those in the same turn are not.
+    let mut bytes = b"*41\r\n$4\r\nMGET\r\n".to_vec();
+    for _ in 0..40 {
+        bytes.extend_from_slice(b"$8000\r\n");
+        bytes.resize(bytes.len() + 8_000, 1);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(&b"*1\r\n$4\r\nPING\r\n".repeat(PINGS));
+    worker.send_bytes(&bytes);
+    assert_eq!(world.reply(&mut worker).parts().len(), 40);
+    for _ in 0..PINGS {
+        assert_eq!(world.reply(&mut worker).to_string(), "+PONG");
+    }
+    assert!(world.reply(&mut watcher).text().len() > 40 * 4 * 8_000);
+    let dropped = info(&mut world, &mut worker, "monitor_lines_dropped");
+    assert!(dropped > 0, "they did not come in the same turn");
+    for _ in dropped..PINGS as u64 {
+        assert!(world.reply(&mut watcher).text().ends_with("] \"PING\""));
+    }
+    world.ask(&mut worker, "ECHO later");
+    let next = std::iter::repeat_with(|| world.reply(&mut watcher).text()).find(|line| !line.contains("\"INFO\""));
+    assert!(next.is_some_and(|line| line.ends_with("\"ECHO\" \"later\"")), "later ones are shown again");
+}
+
+#[test]
+fn clients_beyond_the_limit_are_told_and_places_come_back() {
+    for (seed, cores) in [(57, 1), (58, 3)] {
+        let mut recipe = Recipe::new(seed, cores).set("maxclients", "5");
+        // An empty socket takes so short a line whole; the simulated one may take a part, and the rest is not waited for.
+        recipe.network.short_one_in = 0;
+        let mut world = World::new(recipe);
+        let mut inside: Vec<Client> = (0..5).map(|_| world.client()).collect();
+        for client in &mut inside {
+            assert_eq!(world.ask(client, "PING").to_string(), "+PONG");
+        }
+        for _ in 0..3 {
+            let mut refused = world.client();
+            assert_eq!(world.reply(&mut refused).to_string(), "-ERR max number of clients reached");
+            world.closed(&mut refused);
+        }
+        assert_eq!(info(&mut world, &mut inside[0], "rejected_connections"), 3);
+        assert_eq!(info(&mut world, &mut inside[0], "connected_clients"), 5);
+        assert_eq!(world.ask(&mut inside[0], "CONFIG SET maxclients 2").to_string(), "+OK");
+        for client in &mut inside {
+            assert_eq!(world.ask(client, "PING").to_string(), "+PONG", "those who are in stay");
+        }
+        for client in inside.drain(1..) {
+            client.close();
+        }
+        world.pass(Duration::from_millis(10));
+        let mut late = world.client();
+        assert_eq!(world.ask(&mut late, "PING").to_string(), "+PONG", "a place is free again; seed {seed}");
+        let mut refused = world.client();
+        assert_eq!(world.reply(&mut refused).to_string(), "-ERR max number of clients reached");
+    }
 }
