@@ -8,6 +8,7 @@ pub mod board;
 pub mod connection;
 pub mod core;
 mod dispatch;
+pub mod durability;
 pub mod executor;
 mod ground;
 pub mod hold;

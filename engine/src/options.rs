@@ -37,6 +37,31 @@ pub struct ServerOptions {
     #[arg(long, value_name = "POLICY")]
     pub maxmemory_policy: Option<String>,
 
+    /// Directory for the log and the snapshots. Without it nothing is kept.
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+
+    /// What a crash may take back of what was acknowledged: none (everything), periodic:MILLISECONDS, every:WRITES, batch
+    /// (nothing). NUMBER=LEVEL for namespaces that differ. Default with --dir: batch.
+    #[arg(long, value_name = "LEVEL")]
+    pub durability: Option<String>,
+
+    /// Bytes of one file of the log, such as 64mb.
+    #[arg(long, value_name = "BYTES")]
+    pub log_segment_bytes: Option<String>,
+
+    /// Bytes of log after which a snapshot is made by itself, such as 1gb; 0 for never.
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_log_bytes: Option<String>,
+
+    /// Seconds after which a snapshot is made if something was written; 0 for never.
+    #[arg(long, value_name = "SECONDS")]
+    pub snapshot_interval_s: Option<u32>,
+
+    /// Snapshots that are kept.
+    #[arg(long, value_name = "COUNT")]
+    pub snapshot_keep: Option<u32>,
+
     /// File that holds the password clients must give. Its first line counts.
     #[arg(long, value_name = "FILE")]
     pub requirepass_file: Option<PathBuf>,
@@ -141,7 +166,7 @@ pub struct ServerConfig {
 impl ServerOptions {
     /// Reads the file, applies the flags, checks everything.
     pub fn into_config(mut self) -> Result<ServerConfig, Unusable> {
-        let mut settings = Settings::default();
+        let mut settings = Settings { dir: self.dir.clone(), ..Settings::default() };
         if let Some(path) = self.config.clone() {
             let text = fs::read_to_string(&path).map_err(|error| Unusable(format!("cannot read {}: {error}", path.display())))?;
             self.apply_file(&mut settings, &text).map_err(|why| Unusable(format!("{}: {why}", path.display())))?;
@@ -153,12 +178,8 @@ impl ServerOptions {
             };
             settings = change(&settings, name, value).map_err(|why| Unusable(format!("--set {set}: {why}")))?;
         }
-        if let Some(bytes) = &self.maxmemory {
-            settings = change(&settings, "maxmemory", bytes).map_err(|why| Unusable(format!("--maxmemory {bytes}: {why}")))?;
-        }
-        if let Some(policy) = &self.maxmemory_policy {
-            settings =
-                change(&settings, "maxmemory-policy", policy).map_err(|why| Unusable(format!("--maxmemory-policy {policy}: {why}")))?;
+        for (name, value) in self.flags_of_settings() {
+            settings = change(&settings, name, &value).map_err(|why| Unusable(format!("--{name} {value}: {why}")))?;
         }
         if let Some(path) = &self.requirepass_file {
             settings.password = Some(read_password(path)?);
@@ -167,9 +188,29 @@ impl ServerOptions {
         Ok(ServerConfig { settings, io: self.io.unwrap_or_default() })
     }
 
+    /// Flags that are settings by the same name, where given.
+    fn flags_of_settings(&self) -> impl Iterator<Item = (&'static str, String)> {
+        [
+            ("maxmemory", self.maxmemory.clone()),
+            ("maxmemory-policy", self.maxmemory_policy.clone()),
+            ("durability", self.durability.clone()),
+            ("log-segment-bytes", self.log_segment_bytes.clone()),
+            ("snapshot-log-bytes", self.snapshot_log_bytes.clone()),
+            ("snapshot-interval-s", self.snapshot_interval_s.map(|seconds| seconds.to_string())),
+            ("snapshot-keep", self.snapshot_keep.map(|count| count.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+
     /// Takes what the file says and no flag has said.
     fn apply_file(&mut self, settings: &mut Settings, text: &str) -> Result<(), String> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        // First, because whether `durability` can be met depends on it.
+        if let Some(dir) = table.get("dir") {
+            keep(&mut self.dir, dir.as_str().ok_or("dir: write a path in quotes")?.into());
+            settings.dir.clone_from(&self.dir);
+        }
         for (name, value) in table {
             let name = name.replace('_', "-");
             let text = match &value {
@@ -183,6 +224,7 @@ impl ServerOptions {
             };
             let failed = |why: &str| format!("{name} = {text}: {why}");
             match name.as_str() {
+                "dir" => {}
                 "port" => keep(&mut self.port, text.parse().map_err(|_| failed("a port is a number below 65536"))?),
                 "cores" => keep(&mut self.cores, text.parse().map_err(|why: String| failed(&why))?),
                 "unixsocket" => keep(&mut self.unixsocket, text.clone().into()),

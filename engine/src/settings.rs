@@ -3,6 +3,7 @@
 //! Every core holds the current [`Settings`] behind an `Arc` of its own; a change makes a new one and sends it to all cores,
 //! so that no core ever sees half a change.
 
+use crate::durability::{Ladder, Level};
 use netio::Listen;
 use shards::evict::Eviction;
 use std::fmt;
@@ -68,6 +69,18 @@ pub struct Settings {
     pub hello_server: String,
     /// Microseconds a core spins before it sleeps.
     pub spin_us: u32,
+    /// Directory of the log and the snapshots; without one, nothing is kept. Fixed at start.
+    pub dir: Option<PathBuf>,
+    /// What of it a crash may take back, if said; see [`Settings::ladder`].
+    pub durability: Option<Ladder>,
+    /// Bytes of one file of the log.
+    pub log_segment_bytes: u64,
+    /// Bytes of log after which a snapshot is made by itself; 0 for never.
+    pub snapshot_log_bytes: u64,
+    /// Seconds after which a snapshot is made if something was written; 0 for never.
+    pub snapshot_interval_s: u32,
+    /// Snapshots that are kept.
+    pub snapshot_keep: u32,
     /// Values of parameters that tools set and read and that change nothing here.
     pub inert: Vec<(&'static str, String)>,
 }
@@ -126,6 +139,11 @@ pub struct OutputLimit {
 
 const MIB: usize = 1024 * 1024;
 
+/// Bytes of one file of the log. The least holds a frame of ordinary size several times; it is for tests.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// The most.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = 4 << 30;
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
@@ -161,6 +179,12 @@ impl Default for Settings {
             debug_command: "local".into(),
             hello_server: "redis".into(),
             spin_us: 0,
+            dir: None,
+            durability: None,
+            log_segment_bytes: 64 * MIB as u64,
+            snapshot_log_bytes: 1024 * MIB as u64,
+            snapshot_interval_s: 3600,
+            snapshot_keep: 2,
             inert: INERT.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         }
     }
@@ -185,7 +209,6 @@ pub struct Setting {
 /// Setting them is remembered and changes nothing.
 const INERT: &[(&str, &str)] = &[
     ("activedefrag", "no"),
-    ("appendfsync", "everysec"),
     ("auto-aof-rewrite-min-size", "67108864"),
     ("auto-aof-rewrite-percentage", "100"),
     ("close-on-oom", "no"),
@@ -238,6 +261,45 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     count.checked_mul(factor).ok_or_else(|| "argument must be a memory value".to_owned())
 }
 
+fn bytes_between(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    if (min..=max).contains(&bytes) { Ok(bytes) } else { Err(format!("argument must be between {min} and {max} inclusive")) }
+}
+
+fn set_ladder(settings: &mut Settings, ladder: Ladder) -> Result<(), String> {
+    if settings.dir.is_none() && ladder.logs() {
+        return Err("nothing can be kept without a directory; start the server with --dir".into());
+    }
+    if let Some(db) = ladder.db_max().filter(|db| db.0 >= settings.db_count) {
+        return Err(format!("there is no namespace {}", db.0));
+    }
+    settings.durability = Some(ladder);
+    Ok(())
+}
+
+/// What comes nearest in the words of Redis.
+fn appendfsync_of(level: Level) -> &'static str {
+    match level {
+        Level::Batch => "always",
+        Level::Every { .. } | Level::Periodic { ms: ..=1000 } => "everysec",
+        Level::Periodic { .. } | Level::None => "no",
+    }
+}
+
+fn set_appendfsync(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let word = text.to_ascii_lowercase();
+    let level = match word.as_str() {
+        "always" => Level::Batch,
+        "everysec" => Level::Periodic { ms: 1000 },
+        "no" => Level::Periodic { ms: 30_000 },
+        _ => return Err("argument(s) must be one of the following: everysec, always, no".into()),
+    };
+    if appendfsync_of(settings.ladder().default_level()) == word {
+        return Ok(());
+    }
+    set_ladder(settings, Ladder::of(level))
+}
+
 fn yes_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "yes" => Ok(true),
@@ -275,7 +337,22 @@ fn parse_output_limits(current: &[OutputLimit; 3], text: &str) -> Result<[Output
 
 /// Every setting, in alphabetical order. The inert parameters come on top, see [`Settings::inert`].
 pub static SETTINGS: &[Setting] = &[
-    Setting { name: "appendonly", summary: "Durability comes with the log.", get: |_| "no".into(), set: None },
+    Setting {
+        name: "appendfsync",
+        summary: "Redis' word for durability: always is batch, everysec is periodic:1000, no is periodic:30000.",
+        get: |s| appendfsync_of(s.ladder().default_level()).to_owned(),
+        set: Some(set_appendfsync),
+    },
+    Setting {
+        name: "appendonly",
+        summary: "Whether anything is logged: yes takes durability from none to batch, no to none.",
+        get: |s| yes(s.ladder().logs()),
+        set: Some(|s, text| match (yes_no(text)?, s.ladder().logs()) {
+            (true, false) => set_ladder(s, Ladder::of(Level::Batch)),
+            (false, true) => set_ladder(s, Ladder::of(Level::None)),
+            _ => Ok(()),
+        }),
+    },
     Setting { name: "bind", summary: "Addresses the main port listens on.", get: |s| s.bind.join(" "), set: None },
     Setting {
         name: "client-output-buffer-limit",
@@ -312,9 +389,15 @@ pub static SETTINGS: &[Setting] = &[
     Setting { name: "databases", summary: "How many numbered databases there are.", get: |s| s.db_count.to_string(), set: None },
     Setting {
         name: "dir",
-        summary: "Where files are kept.",
-        get: |_| std::env::current_dir().map_or_else(|_| String::new(), |dir| dir.display().to_string()),
+        summary: "Where the log and the snapshots are kept.",
+        get: |s| s.dir.clone().map_or_else(std::env::current_dir, Ok).map_or_else(|_| String::new(), |dir| dir.display().to_string()),
         set: None,
+    },
+    Setting {
+        name: "durability",
+        summary: "What a crash may take back: none, periodic:MS, every:WRITES or batch; NUMBER=LEVEL for namespaces that differ.",
+        get: |s| s.ladder().to_string(),
+        set: Some(|s, text| set_ladder(s, text.parse()?)),
     },
     Setting {
         name: "enable-debug-command",
@@ -359,6 +442,12 @@ pub static SETTINGS: &[Setting] = &[
         summary: "How much harder each step of the LFU counter is.",
         get: |s| s.lfu_log_factor.to_string(),
         set: Some(|s, text| number(text, 0, u8::MAX).map(|v| s.lfu_log_factor = v)),
+    },
+    Setting {
+        name: "log-segment-bytes",
+        summary: "Bytes of one file of the log.",
+        get: |s| s.log_segment_bytes.to_string(),
+        set: Some(|s, text| bytes_between(text, LOG_SEGMENT_BYTES_MIN, LOG_SEGMENT_BYTES_MAX).map(|v| s.log_segment_bytes = v)),
     },
     Setting {
         name: "maxclients",
@@ -438,6 +527,24 @@ pub static SETTINGS: &[Setting] = &[
         set: Some(|s, text| number(text, 0, 1_000_000).map(|v| s.slowlog_entries_max = v)),
     },
     Setting {
+        name: "snapshot-interval-s",
+        summary: "Seconds after which a snapshot is made if something was written; 0 for never.",
+        get: |s| s.snapshot_interval_s.to_string(),
+        set: Some(|s, text| number(text, 0, u32::MAX).map(|v| s.snapshot_interval_s = v)),
+    },
+    Setting {
+        name: "snapshot-keep",
+        summary: "Snapshots that are kept.",
+        get: |s| s.snapshot_keep.to_string(),
+        set: Some(|s, text| number(text, 1, 1000).map(|v| s.snapshot_keep = v)),
+    },
+    Setting {
+        name: "snapshot-log-bytes",
+        summary: "Bytes of log after which a snapshot is made; 0 for never.",
+        get: |s| s.snapshot_log_bytes.to_string(),
+        set: Some(|s, text| parse_bytes(text).map(|v| s.snapshot_log_bytes = v)),
+    },
+    Setting {
         name: "spin-us",
         summary: "Microseconds a core looks for work before it sleeps; lower latency for more processor time.",
         get: |s| s.spin_us.to_string(),
@@ -492,6 +599,12 @@ impl Settings {
         Ok(next)
     }
 
+    /// What of the data a crash may take back: what was said, or `batch` as soon as there is a directory.
+    pub fn ladder(&self) -> Ladder {
+        let default = || Ladder::of(if self.dir.is_some() { Level::Batch } else { Level::None });
+        self.durability.clone().unwrap_or_else(default)
+    }
+
     /// Every name and value, for `CONFIG GET`.
     pub fn pairs(&self) -> impl Iterator<Item = (&'static str, String)> {
         SETTINGS
@@ -516,7 +629,7 @@ impl Settings {
         let defaults = Settings::default();
         let mut wanted: Vec<(&str, String)> = SETTINGS
             .iter()
-            .filter(|setting| setting.set.is_some() && setting.name != "requirepass")
+            .filter(|setting| setting.set.is_some() && !NOT_REWRITTEN.contains(&setting.name))
             .map(|setting| (setting.name, (setting.get)(self), (setting.get)(&defaults)))
             .chain(self.inert.iter().zip(INERT).map(|((name, value), (_, default))| (*name, value.clone(), (*default).to_owned())))
             .filter(|(name, value, default)| value != default || names_setting(before, name))
@@ -548,6 +661,9 @@ impl Settings {
         self.output_limits[class as usize]
     }
 }
+
+/// The password does not belong into a file of settings, and other words for `durability` would only contradict it.
+const NOT_REWRITTEN: &[&str] = &["appendfsync", "appendonly", "requirepass"];
 
 /// Whether a line of a configuration file sets `name`, written with `-` or with `_`.
 fn line_names(line: &str, name: &str) -> bool {
