@@ -112,6 +112,7 @@ fn run<K: Kernel>(mut kernel: K, arguments: &Arguments) -> Result<(), Box<dyn st
                     }
                 }
                 Event::Woken => {}
+                Event::File { token, .. } => unreachable!("request {token} to a file was never made"),
             }
         }
         for conn in owing.drain(..) {

@@ -271,6 +271,7 @@ impl<K: Kernel> Core<K> {
                 Event::Ended { conn, error } => self.end(conn, error.is_some()),
                 Event::SentRest { conn, bytes, result } => self.sent_rest(conn, bytes, result.is_ok()),
                 Event::Woken => {}
+                Event::File { token, .. } => unreachable!("no request {token} to a file is made until the log is written"),
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use crate::clock::{MonotonicNs, Now};
 use crate::facts::Facts;
+use crate::file::{FileDone, FileFailure, FileRequest};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -98,8 +99,15 @@ pub enum Event {
         /// Whether all of it left.
         result: Result<(), io::ErrorKind>,
     },
-    /// Another thread used a [`Waker`] of this core. Several wakes may collapse into one event.
+    /// Another thread used a [`Waker`] of this core. Several wakes may collapse into one event, and one may come for nothing.
     Woken,
+    /// What was begun by [`Kernel::file`] is over.
+    File {
+        /// What the core called it.
+        token: u64,
+        /// How it went.
+        outcome: Result<FileDone, FileFailure>,
+    },
 }
 
 /// How much of a direct send the socket took.
@@ -140,10 +148,6 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 /// What a core asks of the machine.
-///
-/// Sockets only, until the log needs files: those will be further operations on the same ring
-/// (`write`, `sync`, `read` with an owned aligned buffer, completed by an [`Event`] of their own, exactly as
-/// [`Kernel::send_rest`] is), never blocking calls.
 pub trait Kernel {
     /// What other threads hold to wake this core.
     type Waker: Wake;
@@ -193,6 +197,14 @@ pub trait Kernel {
     /// A rest under way is abandoned.
     fn close(&mut self, conn: ConnId);
 
+    /// Begins something with a file; never blocks, never fails here. Exactly one [`Event::File`] with this token follows, unless the
+    /// kernel is dropped. Requests complete in any order: whoever needs one waits for the event.
+    ///
+    /// # Panics
+    /// With more than [`FILE_REQUESTS_MAX`](crate::file::FILE_REQUESTS_MAX) under way, and over a request that no machine could do: bytes
+    /// that are not aligned to the file, or a rename to another directory.
+    fn file(&mut self, token: u64, request: FileRequest);
+
     /// The peer's address, `None` for a Unix socket or when it is gone. A system call: for `CLIENT LIST`, not for the data path.
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr>;
 
@@ -227,7 +239,7 @@ pub trait Kernel {
     /// What this backend is and what the machine lacks, for the banner and `INFO`.
     fn facts(&self) -> &Facts;
 
-    /// Bytes this kernel holds: rings, receive buffers, rests under way. Counted under `maxmemory`.
+    /// Bytes this kernel holds: rings, receive buffers, rests and file buffers under way. Counted under `maxmemory`.
     fn memory_bytes(&self) -> usize;
 }
 

@@ -1,4 +1,4 @@
-//! Bytes and the kernel: rings, sockets, buffers, clocks.
+//! Bytes and the kernel: rings, sockets, files, buffers, clocks.
 //!
 //! Knows no key, no command and no shard. Everything the rest of the program does to the machine goes through
 //! [`Kernel`], which has three backends:
@@ -21,6 +21,8 @@ pub mod choice;
 pub mod clock;
 pub mod epoll;
 pub mod facts;
+pub mod file;
+mod files;
 pub mod kernel;
 mod listener;
 pub mod options;
@@ -37,7 +39,8 @@ pub use choice::{Backend, Choice, Refused, choose};
 pub use clock::{MonotonicNs, Now, WallMs};
 pub use epoll::Epoll;
 pub use facts::{Facts, Feature};
+pub use file::{Aligned, FileDone, FileFailure, FileId, FileRequest, FileTraits};
 pub use kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};
 pub use options::Options;
-pub use sim::{Sim, SimNet, SimOptions};
+pub use sim::{Sim, SimDisk, SimNet, SimOptions};
 pub use uring::Uring;

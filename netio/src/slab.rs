@@ -1,14 +1,33 @@
-//! Connections by index and generation.
+//! Connections and files by index and generation.
 //!
 //! An index is used again as soon as it is free, most recently freed first, so that indices stay
 //! dense and the memory warm; the generation tells the old owner's name from the new one's.
 
 use crate::kernel::ConnId;
+use std::marker::PhantomData;
+
+/// A name made of index and generation.
+pub(crate) trait Id: Copy {
+    fn new(index: u32, generation: u32) -> Self;
+    /// Index and generation.
+    fn parts(self) -> (u32, u32);
+}
+
+impl Id for ConnId {
+    fn new(index: u32, generation: u32) -> ConnId {
+        ConnId { index, generation }
+    }
+
+    fn parts(self) -> (u32, u32) {
+        (self.index, self.generation)
+    }
+}
 
 /// See the module's head.
-pub(crate) struct Slab<T> {
+pub(crate) struct Slab<T, I = ConnId> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    _named_by: PhantomData<I>,
 }
 
 struct Slot<T> {
@@ -16,60 +35,63 @@ struct Slot<T> {
     item: Option<T>,
 }
 
-impl<T> Slab<T> {
-    pub(crate) fn new() -> Slab<T> {
-        Slab { slots: Vec::new(), free: Vec::new() }
+impl<T, I: Id> Slab<T, I> {
+    pub(crate) fn new() -> Slab<T, I> {
+        Slab { slots: Vec::new(), free: Vec::new(), _named_by: PhantomData }
     }
 
     /// Keeps `item` and names it.
-    pub(crate) fn insert(&mut self, item: T) -> ConnId {
+    pub(crate) fn insert(&mut self, item: T) -> I {
         let index = self.free.pop().unwrap_or_else(|| {
-            let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 connections");
+            let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 at once");
             self.slots.push(Slot { generation: 0, item: None });
             index
         });
         let slot = &mut self.slots[index as usize];
         assert!(slot.item.is_none(), "slot {index} is in use");
         slot.item = Some(item);
-        ConnId { index, generation: slot.generation }
+        I::new(index, slot.generation)
     }
 
-    pub(crate) fn get(&self, conn: ConnId) -> Option<&T> {
-        let slot = self.slots.get(conn.index as usize)?;
-        if slot.generation != conn.generation {
+    pub(crate) fn get(&self, id: I) -> Option<&T> {
+        let (index, generation) = id.parts();
+        let slot = self.slots.get(index as usize)?;
+        if slot.generation != generation {
             return None;
         }
         slot.item.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut T> {
-        let slot = self.slots.get_mut(conn.index as usize)?;
-        if slot.generation != conn.generation {
+    pub(crate) fn get_mut(&mut self, id: I) -> Option<&mut T> {
+        let (index, generation) = id.parts();
+        let slot = self.slots.get_mut(index as usize)?;
+        if slot.generation != generation {
             return None;
         }
         slot.item.as_mut()
     }
 
     /// Takes the item out; the name is dead from here on.
-    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<T> {
-        let slot = self.slots.get_mut(conn.index as usize)?;
-        if slot.generation != conn.generation {
+    pub(crate) fn remove(&mut self, id: I) -> Option<T> {
+        let (index, generation) = id.parts();
+        let slot = self.slots.get_mut(index as usize)?;
+        if slot.generation != generation {
             return None;
         }
         let item = slot.item.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(conn.index);
+        self.free.push(index);
         Some(item)
     }
 
     /// The name of whatever is at `index` now.
-    pub(crate) fn id_at(&self, index: u32) -> Option<ConnId> {
+    pub(crate) fn id_at(&self, index: u32) -> Option<I> {
         let slot = self.slots.get(index as usize)?;
-        slot.item.as_ref().map(|_| ConnId { index, generation: slot.generation })
+        slot.item.as_ref().map(|_| I::new(index, slot.generation))
     }
 
     /// Every name in use, in the order of the index.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = I> + '_ {
         (0..self.slots.len() as u32).filter_map(|index| self.id_at(index))
     }
 
@@ -85,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_name_dies_with_its_item() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<char> = Slab::new();
         let old = slab.insert('a');
         assert_eq!(slab.remove(old), Some('a'));
         assert_eq!(slab.remove(old), None);

@@ -15,6 +15,8 @@ use crate::bell::Bell;
 use crate::chance::machine_entropy;
 use crate::clock::{MonotonicNs, Now};
 use crate::facts::{Facts, Feature, machine_release};
+use crate::file::FileRequest;
+use crate::files::Files;
 use crate::kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};
 use crate::listener::Listener;
 use crate::options::Options;
@@ -44,6 +46,7 @@ pub struct Epoll {
     /// Where the kernel lists who is ready.
     readiness: Vec<libc::epoll_event>,
     rest_bytes: usize,
+    files: Files,
     /// Whether the kernel waits with the precision of nanoseconds.
     precise_wait: bool,
     now: Now,
@@ -103,13 +106,14 @@ impl Epoll {
         }
         // SAFETY: `fd` was just opened and belongs to nobody else.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        let bell = Bell::new(libc::EFD_NONBLOCK)?;
+        let bell = Arc::new(Bell::new(libc::EFD_NONBLOCK)?);
         control(&epoll, libc::EPOLL_CTL_ADD, bell.fd(), READ, BELL)?;
         let mut kernel = Epoll {
             pool: Pool::map(options.receive_buffers, options.receive_buffer_bytes)?,
             readiness: vec![libc::epoll_event { events: 0, u64: 0 }; options.events_per_turn_max],
             epoll,
-            bell: Arc::new(bell),
+            files: Files::new(EpollWaker(Arc::clone(&bell))),
+            bell,
             options,
             conns: Slab::new(),
             listeners: Vec::new(),
@@ -371,11 +375,12 @@ impl Kernel for Epoll {
             self.feed_starved();
         }
         let accept_at = self.resume_accepting();
-        let wait = if self.ready.is_empty() { wait.no_later_than(accept_at) } else { Wait::Poll };
+        let wait = if self.ready.is_empty() && !self.files.has_done() { wait.no_later_than(accept_at) } else { Wait::Poll };
         let found = self.await_readiness(wait)?;
         self.now = Now::of_machine();
         let events_max = events.len() + self.options.events_per_turn_max;
         events.append(&mut self.ready);
+        self.files.take_done(events, events_max);
         for at in 0..found {
             // What is left out stays ready, and stands behind the others next time.
             if events.len() >= events_max {
@@ -438,6 +443,10 @@ impl Kernel for Epoll {
         self.ready.retain(|event| !matches!(event, Event::Ended { conn: of, .. } if *of == conn));
     }
 
+    fn file(&mut self, token: u64, request: FileRequest) {
+        self.files.begin(token, request, &mut self.ready);
+    }
+
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr> {
         peer_address(self.conns.get(conn)?.fd.as_raw_fd())
     }
@@ -479,7 +488,11 @@ impl Kernel for Epoll {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.pool.mapped_bytes() + self.conns.memory_bytes() + self.readiness.capacity() * size_of::<libc::epoll_event>() + self.rest_bytes
+        self.pool.mapped_bytes()
+            + self.conns.memory_bytes()
+            + self.readiness.capacity() * size_of::<libc::epoll_event>()
+            + self.rest_bytes
+            + self.files.memory_bytes()
     }
 }
 

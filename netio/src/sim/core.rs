@@ -1,9 +1,11 @@
 //! One simulated core's kernel.
 
 use super::chance::Chance;
+use super::disk::{Answer, Handle, Job, Performed};
 use super::net::{Net, Place};
 use crate::clock::Now;
 use crate::facts::Facts;
+use crate::file::{FILE_REQUESTS_MAX, FileDone, FileFailure, FileId, FileRequest, answered_bytes};
 use crate::kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};
 use crate::options::Options;
 use crate::slab::Slab;
@@ -29,6 +31,9 @@ pub struct Sim {
     free: Vec<u32>,
     ready: Vec<Event>,
     rest_bytes: usize,
+    files: Slab<Handle, FileId>,
+    files_under_way: usize,
+    file_buffer_bytes: usize,
     now: Now,
     facts: Facts,
 }
@@ -67,6 +72,9 @@ impl Sim {
             free: (0..buffers).rev().collect(),
             ready: Vec::new(),
             rest_bytes: 0,
+            files: Slab::new(),
+            files_under_way: 0,
+            file_buffer_bytes: 0,
             now,
             facts: Facts { backend: "sim", release: String::from("simulated"), stepped_down: None, features: Vec::new() },
             options,
@@ -81,6 +89,22 @@ impl Sim {
             self.conns_count += 1;
             net.accepted(self.core, link, conn);
             events.push(Event::Accepted { listener, conn });
+        }
+    }
+
+    fn take_performed(&mut self, events: &mut Vec<Event>, events_max: usize) {
+        while events.len() < events_max {
+            let Some(Performed { token, outcome }) = self.net.borrow_mut().next_performed(self.core) else { return };
+            let outcome = outcome.map(|answer| match answer {
+                Answer::Done(done) => done,
+                Answer::Opened(handle) => {
+                    let traits = handle.traits();
+                    FileDone::Opened { file: self.files.insert(handle), traits }
+                }
+            });
+            self.files_under_way -= 1;
+            self.file_buffer_bytes -= answered_bytes(&outcome);
+            events.push(Event::File { token, outcome });
         }
     }
 
@@ -169,6 +193,7 @@ impl Kernel for Sim {
         if self.net.borrow_mut().take_woken(self.core) {
             events.push(Event::Woken);
         }
+        self.take_performed(events, events_max);
         self.accept(events, events_max);
         let stirred = self.net.borrow_mut().take_stirred(self.core);
         for index in stirred {
@@ -244,6 +269,25 @@ impl Kernel for Sim {
         self.net.borrow_mut().server_close(open.link);
     }
 
+    fn file(&mut self, token: u64, request: FileRequest) {
+        let handle = match request.file() {
+            None => None,
+            Some(id) => {
+                let closes = matches!(request, FileRequest::Close { .. });
+                let handle = if closes { self.files.remove(id) } else { self.files.get(id).cloned() };
+                if handle.is_none() {
+                    return self.ready.push(Event::File { token, outcome: Err(FileFailure::not_open(request.into_buffer())) });
+                }
+                handle
+            }
+        };
+        request.assert_possible(handle.as_ref().map_or(1, |handle| handle.traits().align_bytes));
+        assert!(self.files_under_way < FILE_REQUESTS_MAX, "more than {FILE_REQUESTS_MAX} file requests under way");
+        self.files_under_way += 1;
+        self.file_buffer_bytes += request.buffer_bytes();
+        self.net.borrow_mut().begin_file(self.core, Job { core: self.core, token, request, handle });
+    }
+
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr> {
         self.net.borrow().addresses(self.conns.get(conn)?.link).map(|(peer, _)| peer)
     }
@@ -281,7 +325,7 @@ impl Kernel for Sim {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.lent.len() * self.options.receive_buffer_bytes as usize + self.conns.memory_bytes() + self.rest_bytes
+        self.lent.len() * self.options.receive_buffer_bytes as usize + self.conns.memory_bytes() + self.rest_bytes + self.file_buffer_bytes
     }
 }
 

@@ -13,14 +13,17 @@
 //!   [`SimOptions::reset_one_in`] says so. Within one connection bytes stay in order and whole, as TCP promises.
 //! - Every buffer is bounded as on a machine: who does not read pushes back on who sends.
 //!
-//! Simulated files will be further happenings on the same agenda, with their state beside the links.
+//! Files are on a [`SimDisk`] that outlives the kernels which wrote them, and the world itself if need be, so that a test can kill
+//! a server at any moment and start it again on what is left.
 
 mod chance;
 mod core;
+mod disk;
 mod net;
 
 pub use self::core::{Sim, SimWaker};
 pub use chance::Chance;
+pub use disk::{DiskOptions, SimDisk};
 
 use crate::clock::Now;
 use crate::options::Options;
@@ -106,6 +109,16 @@ impl SimNet {
     /// Opens a core of a process of the test's choice. To it, another process' port is in use.
     pub fn kernel_of(&self, process: u32, options: Options) -> Sim {
         Sim::open(Rc::clone(&self.0), process, options)
+    }
+
+    /// What the kernels of a process write to. One disk for as long as this world exists, whichever kernels come and go.
+    pub fn disk(&self, process: u32) -> SimDisk {
+        self.0.borrow_mut().disk(process)
+    }
+
+    /// Gives a process the disk of another world. Before its first kernel touches a file.
+    pub fn insert_disk(&self, process: u32, disk: SimDisk) {
+        self.0.borrow_mut().insert_disk(process, disk);
     }
 
     /// The world's clocks.

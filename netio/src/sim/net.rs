@@ -1,6 +1,7 @@
 //! The simulated world's state: time, the agenda, listeners, and links with two directions each.
 
 use super::chance::{Chance, mixed};
+use super::disk::{DiskOptions, Job, Performed, SimDisk};
 use super::{ClientView, SimOptions};
 use crate::clock::{MonotonicNs, Now, WallMs};
 use crate::kernel::{ConnId, ListenerId};
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// See the module's head.
 pub(super) struct Net {
+    seed: u64,
     now_ns: u64,
     pub(super) options: SimOptions,
     chance: Chance,
@@ -26,6 +28,8 @@ pub(super) struct Net {
     planned_count: u64,
     digest: u64,
     port_next: u16,
+    /// What the cores of each process write to.
+    disks: BTreeMap<u32, SimDisk>,
 }
 
 /// Where somebody listens.
@@ -54,14 +58,19 @@ struct Core {
     bell: Arc<AtomicBool>,
     /// When it wants to be turned at the latest.
     deadline_ns: Option<u64>,
+    /// Requests to files that are under way, by the order in which they were begun.
+    jobs: BTreeMap<u64, Job>,
+    /// Requests to files that are over, and were not taken yet.
+    performed: VecDeque<Performed>,
 }
 
-/// What can be on the way. Simulated files will add their completions here.
+/// What can be on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Connect { link: usize },
     Carry { link: usize, way: Way },
     Wake { core: usize },
+    File { core: usize, job: u64 },
 }
 
 /// A direction of a link.
@@ -112,6 +121,7 @@ impl Net {
         Net {
             // Not zero, so that a clock that was never read shows.
             now_ns: 1_000_000_000,
+            seed,
             options,
             chance: Chance::new(seed),
             cores: Vec::new(),
@@ -121,6 +131,7 @@ impl Net {
             planned_count: 0,
             digest: mixed(seed),
             port_next: 20_000,
+            disks: BTreeMap::new(),
         }
     }
 
@@ -164,6 +175,7 @@ impl Net {
                     self.cores[core].wake_planned = false;
                     self.cores[core].woken = true;
                 }
+                Happening::File { core, job } => self.perform(core, job),
             }
         }
         self.now_ns = self.now_ns.max(until_ns);
@@ -176,9 +188,7 @@ impl Net {
     }
 
     pub(super) fn busy(&self) -> bool {
-        self.cores
-            .iter()
-            .any(|core| core.woken || core.bell.load(Ordering::Relaxed) || !core.stirred.is_empty() || !core.backlog.is_empty())
+        self.cores.iter().any(|core| core.is_stirred())
     }
 
     fn plan(&mut self, delay_ns: RangeInclusive<u64>, happening: Happening) {
@@ -344,6 +354,8 @@ impl Net {
             wake_planned: false,
             bell: Arc::clone(&bell),
             deadline_ns: None,
+            jobs: BTreeMap::new(),
+            performed: VecDeque::new(),
         });
         (self.cores.len() - 1, bell, self.chance.fork())
     }
@@ -355,6 +367,50 @@ impl Net {
         it.stirred.clear();
         it.woken = false;
         it.deadline_ns = None;
+        it.performed.clear();
+        let (process, jobs) = (it.process, std::mem::take(&mut it.jobs));
+        if let Some(disk) = self.disks.get(&process) {
+            disk.abandon(jobs.into_values());
+            disk.unlock(core);
+        }
+    }
+
+    // Files.
+
+    /// The disk of a process: the same for all of its kernels, whenever they were opened.
+    pub(super) fn disk(&mut self, process: u32) -> SimDisk {
+        // A seed of its own, so that a world without files has the history it would have without disks.
+        let seed = mixed(self.seed ^ (u64::from(process) << 32) ^ 0xD15C);
+        self.disks.entry(process).or_insert_with(|| SimDisk::new(seed, DiskOptions::default())).clone()
+    }
+
+    pub(super) fn insert_disk(&mut self, process: u32, disk: SimDisk) {
+        let in_use = self.cores.iter().any(|core| core.process == process && !core.jobs.is_empty());
+        assert!(!in_use, "a disk is not taken out while it is written to");
+        self.disks.insert(process, disk);
+    }
+
+    pub(super) fn begin_file(&mut self, core: usize, job: Job) {
+        let process = self.cores[core].process;
+        let delay_ns = self.disk(process).delay_ns(&job);
+        self.planned_count += 1;
+        let number = self.planned_count;
+        self.agenda.push(Reverse((self.now_ns + delay_ns, number, Happening::File { core, job: number })));
+        self.cores[core].jobs.insert(number, job);
+    }
+
+    /// A request to a file takes effect, and is answered.
+    fn perform(&mut self, core: usize, job: u64) {
+        // Of a core that died meanwhile: it was dealt with then.
+        let Some(job) = self.cores[core].jobs.remove(&job) else { return };
+        let process = self.cores[core].process;
+        self.note(&[6, self.now_ns, core as u64, job.token]);
+        let performed = self.disk(process).perform(job);
+        self.cores[core].performed.push_back(performed);
+    }
+
+    pub(super) fn next_performed(&mut self, core: usize) -> Option<Performed> {
+        self.cores[core].performed.pop_front()
     }
 
     pub(super) fn listen(&mut self, core: usize, listener: ListenerId, mut place: Place) -> io::Result<Place> {
@@ -473,6 +529,17 @@ impl Net {
             (Place::Tcp(local), false) => Some((it.client_addr, *local)),
             _ => None,
         }
+    }
+}
+
+impl Core {
+    /// Whether a turn would find something.
+    fn is_stirred(&self) -> bool {
+        self.woken
+            || self.bell.load(Ordering::Relaxed)
+            || !self.stirred.is_empty()
+            || !self.backlog.is_empty()
+            || !self.performed.is_empty()
     }
 }
 

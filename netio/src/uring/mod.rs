@@ -22,6 +22,8 @@ use crate::chance::machine_entropy;
 use crate::choice::Refused;
 use crate::clock::{MonotonicNs, Now};
 use crate::facts::{Facts, machine_release};
+use crate::file::FileRequest;
+use crate::files::Files;
 use crate::kernel::{BufferId, ConnId, Event, Kernel, Listen, ListenError, ListenerId, Sent, Wait, Wake};
 use crate::listener::Listener;
 use crate::options::Options;
@@ -55,6 +57,7 @@ pub struct Uring {
     /// Events that were known before the turn.
     ready: Vec<Event>,
     rest_bytes: usize,
+    files: Files,
     /// Requests whose last completion is still to come.
     requests_under_way: usize,
     woken_in_turn: bool,
@@ -163,6 +166,7 @@ impl Uring {
         ring.traits.multishot_receive = false;
         let mut kernel = Uring {
             machine: ManuallyDrop::new(Machine { ring, buffers, conns: Slab::new(), bell_count: Box::new(0) }),
+            files: Files::new(UringWaker(Arc::clone(&shared))),
             shared,
             wake_targets: Vec::new(),
             listeners: Vec::new(),
@@ -559,10 +563,13 @@ impl Kernel for Uring {
             self.feed_starved();
         }
         let accept_at = self.resume_accepting();
-        let wait = if !self.ready.is_empty() || self.machine.ring.has_completions() { Wait::Poll } else { wait.no_later_than(accept_at) };
+        let known = !self.ready.is_empty() || self.files.has_done() || self.machine.ring.has_completions();
+        let wait = if known { Wait::Poll } else { wait.no_later_than(accept_at) };
         self.machine.ring.enter(wait)?;
         self.now = Now::of_machine();
+        let events_max = events.len() + self.options.events_per_turn_max;
         events.append(&mut self.ready);
+        self.files.take_done(events, events_max);
         for _ in 0..self.options.events_per_turn_max {
             let Some(completion) = self.machine.ring.pop() else { break };
             self.complete(&completion, events);
@@ -628,6 +635,10 @@ impl Kernel for Uring {
         self.finish_close(conn);
     }
 
+    fn file(&mut self, token: u64, request: FileRequest) {
+        self.files.begin(token, request, &mut self.ready);
+    }
+
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr> {
         peer_address(self.open_conn(conn)?.fd.as_raw_fd())
     }
@@ -683,7 +694,11 @@ impl Kernel for Uring {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.machine.ring.memory_bytes() + self.machine.buffers.memory_bytes() + self.machine.conns.memory_bytes() + self.rest_bytes
+        self.machine.ring.memory_bytes()
+            + self.machine.buffers.memory_bytes()
+            + self.machine.conns.memory_bytes()
+            + self.rest_bytes
+            + self.files.memory_bytes()
     }
 }
 

@@ -4,6 +4,7 @@
 //! always a bounded number of turns, never a sleep.
 
 mod cases;
+mod files;
 mod machine;
 mod simulated;
 mod sockets;
@@ -12,7 +13,7 @@ mod world;
 macro_rules! suite {
     ($name:ident, $world:expr) => {
         mod $name {
-            use crate::cases;
+            use crate::{cases, files};
 
             #[test]
             fn echoes_in_order() {
@@ -61,6 +62,34 @@ macro_rules! suite {
             #[test]
             fn events_of_a_turn_are_bounded() {
                 cases::events_of_a_turn_are_bounded($world);
+            }
+            #[test]
+            fn what_is_written_is_read_back() {
+                files::what_is_written_is_read_back($world);
+            }
+            #[test]
+            fn a_file_is_made_once_and_found_again() {
+                files::a_file_is_made_once_and_found_again($world);
+            }
+            #[test]
+            fn names_move_and_go() {
+                files::names_move_and_go($world);
+            }
+            #[test]
+            fn failures_name_step_and_file() {
+                files::failures_name_step_and_file($world);
+            }
+            #[test]
+            fn a_lock_excludes_until_its_kernel_is_gone() {
+                files::a_lock_excludes_until_its_kernel_is_gone($world);
+            }
+            #[test]
+            fn closed_names_are_dead_and_their_requests_finish() {
+                files::closed_names_are_dead_and_their_requests_finish($world);
+            }
+            #[test]
+            fn many_requests_are_all_answered_once() {
+                files::many_requests_are_all_answered_once($world);
             }
         }
     };

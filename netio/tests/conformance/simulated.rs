@@ -5,6 +5,7 @@ use netio::sim::{Chance, ClientId, ClientView, Sim, SimNet, SimOptions};
 use netio::{Event, Kernel, Listen, Options, Sent, Wait};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 pub(crate) struct Simulated(SimNet);
 
@@ -51,6 +52,10 @@ impl World for Simulated {
         self.0.client_close(client);
     }
 
+    fn directory(&mut self) -> PathBuf {
+        PathBuf::from("/")
+    }
+
     fn pass(&mut self) {
         self.0.advance_to_next_event();
     }
@@ -94,6 +99,7 @@ fn history(seed: u64) -> (BTreeMap<ClientId, Vec<u8>>, u64) {
                     Event::SentRest { conn, .. } => core.resume_receive(conn),
                     Event::Ended { conn, .. } => core.close(conn),
                     Event::Accepted { .. } | Event::Woken => {}
+                    Event::File { .. } => unreachable!("no file is used here"),
                 }
             }
         }

@@ -3,6 +3,7 @@
 use netio::{BufferId, ConnId, Event, Kernel, ListenerId, Options, Sent, Wait};
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What a client sees when it reads.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) trait World {
     fn finish(&mut self, client: &mut Self::Client);
     /// Disappears without reading what is there.
     fn vanish(&mut self, client: Self::Client);
+    /// An empty directory, gone with the world.
+    fn directory(&mut self) -> PathBuf;
     /// Lets time pass in worlds where it does not pass by itself.
     fn pass(&mut self);
 }
