@@ -2,6 +2,7 @@
 
 use crate::board::Board;
 use crate::connection::{Connection, Modes, Stalls};
+use crate::entry_clock::EntryClock;
 use crate::executor::Executor;
 use crate::hold::Holds;
 use crate::intake::Batch;
@@ -64,6 +65,9 @@ pub struct Core<K: Kernel> {
     /// Where commands on several cores' keys run, kept between uses.
     pub(crate) scratch_shard: Option<Shard>,
 
+    /// What makes entries' clocks out of the machine's.
+    pub(crate) entry_clock: EntryClock,
+    /// The machine's time this turn, with the entry clock's wall time.
     pub(crate) now: Now,
     pub(crate) started: MonotonicNs,
     round_next: MonotonicNs,
@@ -148,6 +152,7 @@ impl<K: Kernel> Core<K> {
             joint_next: 0,
             surveys: HashMap::new(),
             scratch_shard: None,
+            entry_clock: EntryClock::new(now),
             now,
             started: now.monotonic,
             round_next: now.monotonic,
@@ -210,7 +215,7 @@ impl<K: Kernel> Core<K> {
         let mut events = std::mem::take(&mut self.events);
         self.kernel.turn(wait, &mut events)?;
         self.peers.awake();
-        self.now = self.kernel.now();
+        self.now = self.entry_clock.advance(self.kernel.now());
         let worked = !events.is_empty();
         let started_ns = self.kernel.stamp_ns();
 
@@ -271,7 +276,7 @@ impl<K: Kernel> Core<K> {
                 Event::Ended { conn, error } => self.end(conn, error.is_some()),
                 Event::SentRest { conn, bytes, result } => self.sent_rest(conn, bytes, result.is_ok()),
                 Event::Woken => {}
-                Event::File { token, .. } => unreachable!("no request {token} to a file is made until the log is written"),
+                Event::File { token, outcome } => self.take_file(token, outcome),
             }
         }
     }

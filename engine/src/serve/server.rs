@@ -13,8 +13,9 @@ use std::time::Duration;
 
 /// `TIME`
 pub(super) fn time<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    let ms = core.now.wall.0;
-    let us = ms % 1000 * 1000 + u64::from(core.now.wall_us_part);
+    let now = core.kernel.now();
+    let ms = now.wall.0;
+    let us = ms % 1000 * 1000 + u64::from(now.wall_us_part);
     let mut reply = Reply::new(out, request.proto);
     reply.array(2);
     reply.bulk_integer((ms / 1000) as i64);
