@@ -13,6 +13,7 @@ pub mod glob;
 mod heap;
 pub mod key;
 mod keyspace;
+pub mod log;
 pub mod long_double;
 pub mod number;
 pub mod rdb;
