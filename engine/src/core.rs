@@ -196,6 +196,21 @@ impl<K: Kernel> Core<K> {
         self.executor.shard.ground()
     }
 
+    /// What this core owns, to look at.
+    pub fn shard(&self) -> &Shard {
+        &self.executor.shard
+    }
+
+    /// Milliseconds since 1970 by the clock that decides what has expired.
+    pub fn clock_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    /// Whether clients are served.
+    pub fn is_serving(&self) -> bool {
+        true
+    }
+
     /// The port the main listener really has.
     pub(crate) fn main_port(&self) -> Option<u16> {
         self.listener_modes.iter().find_map(|(listener, _)| self.kernel.listener_addr(*listener)).map(|addr| addr.port())

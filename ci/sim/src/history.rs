@@ -88,6 +88,14 @@ pub fn apply(state: &mut State, db: u16, words: &[String]) -> String {
             value.push_str(tail);
             format!(":{}", value.len())
         }
+        ["INCR", key] => {
+            let value = state.entry(at(key)).or_insert_with(|| "0".to_owned());
+            let Some(next) = value.parse().ok().and_then(|number: i64| number.checked_add(1)) else {
+                return "-ERR value is not an integer or out of range".to_owned();
+            };
+            *value = next.to_string();
+            format!(":{next}")
+        }
         ["MGET", keys @ ..] => format!("[{}]", keys.iter().map(|key| quoted(state.get(&at(key)))).collect::<Vec<_>>().join(" ")),
         ["MSET", pairs @ ..] => {
             for pair in pairs.chunks_exact(2) {
@@ -113,6 +121,7 @@ pub fn apply(state: &mut State, db: u16, words: &[String]) -> String {
             }
             None => "-ERR no such key".to_owned(),
         },
+        ["COPY", from, to] if from == to => "-ERR source and destination objects are the same".to_owned(),
         ["COPY", from, to] => match (state.get(&at(from)).cloned(), state.contains_key(&at(to))) {
             (Some(value), false) => {
                 state.insert(at(to), value);

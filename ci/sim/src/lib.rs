@@ -3,7 +3,10 @@
 //! Time passes only when nothing is left to do at the present moment, so a test never sleeps, and a failure comes back with its
 //! seed. A test turns the cores by asking for replies ([`World::ask`]), by [`World::run_until`], or by [`World::pass`].
 
+pub mod crash;
 pub mod history;
+pub mod model;
+pub mod plan;
 mod reply;
 
 pub use reply::{Value, next_value};
@@ -76,30 +79,8 @@ impl World {
     pub fn new(recipe: Recipe) -> World {
         let Recipe { seed, cores, cluster_ports, network, mut settings } = recipe;
         let net = SimNet::new(seed, network);
-        let placement = Placement::new(cores);
-        let main: SocketAddr = MAIN.parse().expect("an address");
-        settings.listens = vec![Listen::Tcp(main)];
-        settings.port = main.port();
-        settings.bind = vec![main.ip().to_string()];
-        settings.cpus = (0..usize::from(cores)).collect();
         settings.cluster_port_first = cluster_ports.then_some(CLUSTER_PORT_FIRST);
-        let settings = Arc::new(settings);
-        let now = net.now();
-        let mut chance = Chance::new(seed ^ 0x5eed);
-        let shared = Arc::new(Board::new(placement, now.wall, now.monotonic, || chance.bits()));
-        let kernels: Vec<Sim> = placement.cores().map(|_| net.kernel(Options::default())).collect();
-        let wakers: Vec<_> = kernels.iter().map(Kernel::waker).collect();
-        let cores = placement
-            .cores()
-            .zip(kernels)
-            .zip(Peers::all(placement))
-            .map(|((id, kernel), mut peers)| {
-                peers.set_wakers(&wakers);
-                let mut core = Core::new(id, placement, kernel, settings.clone(), shared.clone(), peers);
-                core.listen().expect("nobody else listens in this world");
-                core
-            })
-            .collect();
+        let cores = open_cores(&net, cores, settings, Options::default(), seed ^ 0x5eed);
         World { net, cores, seed }
     }
 
@@ -116,7 +97,7 @@ impl World {
     }
 
     fn client_at(&self, at: SocketAddr) -> Client {
-        Client { net: self.net.clone(), id: self.net.connect(at), unsent: Vec::new(), received: Vec::new() }
+        Client::connect(&self.net, at)
     }
 
     /// Sends a command written as a person would, and waits for its reply.
@@ -183,6 +164,33 @@ impl World {
     }
 }
 
+/// The cores of one server, listening for everybody.
+fn open_cores(net: &SimNet, cores: u16, mut settings: Settings, options: Options, seed: u64) -> Vec<Core<Sim>> {
+    let placement = Placement::new(cores);
+    let main: SocketAddr = MAIN.parse().expect("an address");
+    settings.listens = vec![Listen::Tcp(main)];
+    settings.port = main.port();
+    settings.bind = vec![main.ip().to_string()];
+    settings.cpus = (0..usize::from(cores)).collect();
+    let settings = Arc::new(settings);
+    let now = net.now();
+    let mut chance = Chance::new(seed);
+    let shared = Arc::new(Board::new(placement, now.wall, now.monotonic, || chance.bits()));
+    let kernels: Vec<Sim> = placement.cores().map(|_| net.kernel(options.clone())).collect();
+    let wakers: Vec<_> = kernels.iter().map(Kernel::waker).collect();
+    placement
+        .cores()
+        .zip(kernels)
+        .zip(Peers::all(placement))
+        .map(|((id, kernel), mut peers)| {
+            peers.set_wakers(&wakers);
+            let mut core = Core::new(id, placement, kernel, settings.clone(), shared.clone(), peers);
+            core.listen().expect("nobody else listens in this world");
+            core
+        })
+        .collect()
+}
+
 /// One connection, and what it has not yet sent or looked at.
 pub struct Client {
     net: SimNet,
@@ -192,6 +200,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client that begins to connect.
+    fn connect(net: &SimNet, at: SocketAddr) -> Client {
+        Client { net: net.clone(), id: net.connect(at), unsent: Vec::new(), received: Vec::new() }
+    }
+
     /// Sends a command written as a person would: words, with quotes where needed.
     pub fn send(&mut self, line: &str) {
         let words = split_words(line.as_bytes()).expect("balanced quotes");

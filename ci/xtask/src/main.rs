@@ -2,7 +2,8 @@
 //!
 //! - `cargo xtask tidy` proves the rules of the house: who may name whom, where `unsafe` may stand, what pure code
 //!   may not touch. A rule that matters is checked here; the rest stays taste.
-//! - `cargo xtask sim --seed N --minutes M` drives the simulator in `ci/sim` beyond what the gate has time for.
+//! - `cargo xtask sim --seed N --minutes M` drives the simulator in `ci/sim` beyond what the gate has time for; with `--crash` only
+//!   its servers that crash, ten times each.
 //! - `cargo xtask check` is everything a merge needs, here and in CI: it runs `.ci/run`.
 
 use std::env;
@@ -17,7 +18,9 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   tidy                          check the rules of the house over every file git knows
-  sim [--seed N] [--minutes M]  run the simulator from seed N (default 1) for M minutes (default 1)
+  sim [--crash] [--seed N] [--minutes M]
+                                run the simulator from seed N (default 1) for M minutes (default 1); with
+                                --crash only servers that crash, ten times each
   check                         everything a merge needs: the same as `bash .ci/run`
 ";
 
@@ -68,30 +71,45 @@ fn tidy(root: &Path) -> Result<(), String> {
 struct SimPlan {
     seed: u64,
     minutes: u64,
+    /// Only servers that crash.
+    crash: bool,
 }
 
 impl SimPlan {
     fn from_flags(mut flags: &[&str]) -> Result<SimPlan, String> {
-        let mut plan = SimPlan { seed: 1, minutes: 1 };
-        while let [flag, value, rest @ ..] = flags {
-            let number = value.parse().map_err(|_| format!("{flag} wants a number, not {value}"))?;
-            match *flag {
-                "--seed" => plan.seed = number,
-                "--minutes" => plan.minutes = number,
-                _ => return Err(format!("sim does not know {flag}")),
-            }
-            flags = rest;
-        }
-        match flags {
-            [] => Ok(plan),
-            [flag, ..] => Err(format!("{flag} wants a value")),
+        let mut plan = SimPlan { seed: 1, minutes: 1, crash: false };
+        loop {
+            flags = match flags {
+                [] => return Ok(plan),
+                ["--crash", rest @ ..] => {
+                    plan.crash = true;
+                    rest
+                }
+                [flag, value, rest @ ..] => {
+                    let number = value.parse().map_err(|_| format!("{flag} wants a number, not {value}"))?;
+                    match *flag {
+                        "--seed" => plan.seed = number,
+                        "--minutes" => plan.minutes = number,
+                        _ => return Err(format!("sim does not know {flag}")),
+                    }
+                    rest
+                }
+                [flag] => return Err(format!("{flag} wants a value")),
+            };
         }
     }
-}
 
-/// Seeds a run of the simulator's tests takes at once: small enough that the end is met, large enough that starting
-/// the test program does not count.
-const SIM_SEEDS_PER_RUN: u64 = 64;
+    /// Seeds that one run of the test program takes: few enough that the end is met, so many that starting it does not count.
+    fn seeds_per_run(&self) -> u64 {
+        if self.crash { 512 } else { 64 }
+    }
+
+    fn arguments(&self) -> &'static [&'static str] {
+        const WHOLE: &[&str] = &["test", "--quiet", "--release", "--package", "simulation"];
+        const CRASH: &[&str] = &["test", "--quiet", "--release", "--package", "simulation", "--test", "crash", "--", "--nocapture"];
+        if self.crash { CRASH } else { WHOLE }
+    }
+}
 
 /// Runs the simulator's tests on batch after batch of seeds until the time is over. The seed that failed is in the
 /// output of the test that failed.
@@ -100,12 +118,12 @@ fn sim(root: &Path, plan: SimPlan) -> Result<(), String> {
     let mut seed = plan.seed;
     loop {
         run(Command::new("cargo")
-            .args(["test", "--quiet", "--release", "--package", "simulation"])
+            .args(plan.arguments())
             .env("COREWHEEL_SIM_SEED", seed.to_string())
-            .env("COREWHEEL_SIM_SEEDS", SIM_SEEDS_PER_RUN.to_string())
+            .env("COREWHEEL_SIM_SEEDS", plan.seeds_per_run().to_string())
             .current_dir(root))
-        .map_err(|cause| format!("seeds {seed} to {}: {cause}", seed + SIM_SEEDS_PER_RUN - 1))?;
-        seed += SIM_SEEDS_PER_RUN;
+        .map_err(|cause| format!("seeds {seed} to {}: {cause}", seed + plan.seeds_per_run() - 1))?;
+        seed += plan.seeds_per_run();
         if Instant::now() >= end {
             println!("sim: seeds {} to {} passed", plan.seed, seed - 1);
             return Ok(());

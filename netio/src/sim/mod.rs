@@ -139,6 +139,11 @@ impl SimNet {
         self.0.borrow_mut().advance_until(until_ns);
     }
 
+    /// Somebody sets the wall clock: it goes on from so many milliseconds later, or earlier. Cores see it in their next turn.
+    pub fn move_wall_clock(&self, by_ms: i64) {
+        self.0.borrow_mut().move_wall_clock(by_ms);
+    }
+
     /// Whether some core has something to look at now, so that time should not move before it is turned.
     pub fn busy(&self) -> bool {
         self.0.borrow().busy()

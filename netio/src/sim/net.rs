@@ -143,6 +143,10 @@ impl Net {
         }
     }
 
+    pub(super) fn move_wall_clock(&mut self, by_ms: i64) {
+        self.options.wall_start_ms = self.options.wall_start_ms.saturating_add_signed(by_ms);
+    }
+
     pub(super) fn digest(&self) -> u64 {
         self.digest
     }

@@ -1,0 +1,479 @@
+//! A server that crashes again and again on one disk, and clients that remember what it said to them.
+//!
+//! [`CrashWorld::run`] does what a [`Plan`] says: it starts a server, lets clients work, stops everything at some operation on
+//! files, starts it again, perhaps on another number of cores and with the clock moved, and compares what is there with what the
+//! [`Model`] says may be there. The same seed gives the same history. A failure is a [`Finding`], not a panic, so that a test
+//! may expect one.
+
+use crate::model::{Aftermath, DBS_EACH, Model, Moment, Place, Seen};
+use crate::plan::{End, Life, Plan};
+use crate::{Client, MAIN, open_cores};
+use engine::core::Core;
+use engine::placement::Placement;
+use engine::settings::Settings;
+use netio::Options;
+use netio::sim::{Chance, Sim, SimNet, SimOptions};
+use shards::shard::Cursor;
+use shards::{Db, Slot};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Keys a client has in each of its databases; the first of them have a time to live now and then.
+const KEYS: u64 = 6;
+const KEYS_TIMED: u64 = 2;
+/// A value stays this long, or for a moment only: clocks jump by less than the one in all of a world's lives, and by more than the other.
+const LONG_MS: u64 = 100 * 3_600_000;
+const SHORT_MS_MAX: u64 = 40;
+/// Passes over all cores that one life may take before it counts as stuck.
+const PASSES_MAX: usize = 200_000;
+/// Turns of one core that stand for an operation on files where there are none.
+const TURNS_EACH: u64 = 8;
+/// How long a client does nothing now and then, and how long all do before a crash.
+const REST_NS_MAX: u64 = 20_000_000;
+const IDLE_NS_MAX: u64 = 400_000_000;
+
+/// What a world did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Times the server was stopped and started again.
+    pub crashes: u64,
+    /// Commands that were answered.
+    pub answers: u64,
+    /// Writes that nobody had been promised and that were lost.
+    pub lost: u64,
+    /// Stands for everything that happened.
+    pub digest: u64,
+}
+
+/// Something that must not be.
+#[derive(Debug)]
+pub struct Finding {
+    /// What was to happen.
+    pub plan: Box<Plan>,
+    /// In which life it was found.
+    pub life: usize,
+    /// What it is.
+    pub why: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "COREWHEEL_SIM_SEED={}: found in life {}: {}\n{}", self.plan.seed, self.life, self.why, self.plan)
+    }
+}
+
+/// A server on its disk, its clients and what they remember.
+pub struct CrashWorld {
+    net: SimNet,
+    plan: Plan,
+    chance: Chance,
+    model: Model,
+    clock: Clock,
+    settings: Settings,
+    /// The moment of the last crash.
+    crashed: Moment,
+    /// Turns until the crash.
+    turns_left: Option<u64>,
+    /// No value is written twice.
+    value_next: u64,
+    cores: Vec<Core<Sim>>,
+    writers: Vec<Writer>,
+    reader: Option<Reader>,
+    report: Report,
+}
+
+/// A client that writes.
+struct Writer {
+    client: Client,
+    /// The database that is chosen.
+    db: u16,
+    /// What it asked and has no reply to.
+    open: VecDeque<Open>,
+    /// Does nothing until then.
+    rests_until_ns: u64,
+}
+
+/// What a reply belongs to.
+#[derive(Debug)]
+enum Open {
+    Select,
+    Command,
+}
+
+/// A client that reads what others wrote.
+struct Reader {
+    client: Client,
+    asked: Option<(usize, Place)>,
+}
+
+/// What the entry clocks of all cores can say, from what the wall clock said at what moments.
+struct Clock {
+    /// A moment and the least a clock said then.
+    min: (u64, u64),
+    max: (u64, u64),
+}
+
+impl Clock {
+    fn at(&self, net: &SimNet) -> Moment {
+        let now = net.now();
+        let (ns, wall_ms) = (now.monotonic.0, now.wall.0);
+        let elapsed_ms = |since_ns: u64| (ns - since_ns) / 1_000_000;
+        // Cores count whole milliseconds, and may round each way.
+        let clock_min = (self.min.1 + elapsed_ms(self.min.0)).saturating_sub(1).max(wall_ms);
+        let clock_max = (self.max.1 + elapsed_ms(self.max.0) + 2).max(wall_ms);
+        Moment { ns, clock_min, clock_max }
+    }
+
+    /// The wall clock has moved, or a new process knows no more than the log's clock.
+    fn restart(&mut self, before: Moment, net: &SimNet, floor: u64) {
+        let now = net.now();
+        self.min = (now.monotonic.0, now.wall.0.max(floor));
+        self.max = (now.monotonic.0, before.clock_max.max(now.wall.0));
+    }
+}
+
+/// Why a life did not go on.
+enum Stopped {
+    /// As planned.
+    Crashed,
+    Wrong(String),
+}
+
+impl From<String> for Stopped {
+    fn from(why: String) -> Stopped {
+        Stopped::Wrong(why)
+    }
+}
+
+impl CrashWorld {
+    /// Lives a plan to its end, on a server that keeps its data or, to see what that looks like, on one that does not.
+    pub fn run(plan: &Plan, keeps: bool) -> Result<Report, Box<Finding>> {
+        let mut world = CrashWorld::new(plan.clone(), keeps);
+        // After the last crash nobody does anything any more; what it left must be right as well.
+        let last = Life { commands: 0, crash_in_loading: None, crash_at: None, wall_jump_ms: 0, ..plan.lives[0].clone() };
+        for (index, life) in plan.lives.iter().chain([&last]).enumerate() {
+            match world.live(life) {
+                Ok(()) | Err(Stopped::Crashed) => world.crash(life.end),
+                Err(Stopped::Wrong(why)) => return Err(Box::new(Finding { plan: Box::new(plan.clone()), life: index, why })),
+            }
+        }
+        world.report.crashes -= 1;
+        world.report.digest = world.net.digest();
+        Ok(world.report)
+    }
+
+    fn new(plan: Plan, keeps: bool) -> CrashWorld {
+        let mut chance = Chance::new(plan.seed ^ 0xC4A5_0002);
+        let network = SimOptions { delay_ns: 1_000..=50_000, ..SimOptions::default() };
+        let net = SimNet::new(chance.bits(), network);
+        let mut settings = Settings { memory_bytes_max: 1 << 30, db_count: plan.db_count(), ..Settings::default() };
+        if keeps {
+            settings.dir = Some(PathBuf::from("/data"));
+        }
+        let core_of = |key: &str, cores| Placement::new(cores).core_of(Slot::of(key.as_bytes())).0;
+        let now = net.now();
+        let clock = Clock { min: (now.monotonic.0, now.wall.0), max: (now.monotonic.0, now.wall.0) };
+        let model = Model::new(plan.ladder.clone(), usize::from(plan.clients), core_of);
+        let crashed = clock.at(&net);
+        CrashWorld {
+            net,
+            chance,
+            model,
+            clock,
+            settings,
+            plan,
+            crashed,
+            turns_left: None,
+            value_next: 0,
+            cores: Vec::new(),
+            writers: Vec::new(),
+            reader: None,
+            report: Report::default(),
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.at(&self.net)
+    }
+
+    /// From a start to the moment of the crash.
+    fn live(&mut self, life: &Life) -> Result<(), Stopped> {
+        self.net.move_wall_clock(life.wall_jump_ms);
+        if let Some(at) = life.crash_in_loading {
+            self.start(life.cores);
+            self.arm(Some(at));
+            match self.load() {
+                Ok(()) => {}
+                Err(Stopped::Crashed) => {
+                    self.crash(life.end);
+                    self.start(life.cores);
+                }
+                wrong => return wrong,
+            }
+        } else {
+            self.start(life.cores);
+        }
+        self.arm(None);
+        self.load()?;
+        let seen = self.look()?;
+        let after = self.aftermath(&seen, self.crashed)?;
+        let verdict = self.model.judge(&after)?;
+        self.report.lost += verdict.lost;
+        self.model.go_on(&verdict, &after);
+        self.model.begin_life(life.cores);
+        self.let_clients_in();
+        self.arm(life.crash_at);
+        self.serve(life.commands)
+    }
+
+    /// Starts a server on what there is.
+    fn start(&mut self, cores: u16) {
+        self.clock.restart(self.crashed, &self.net, self.model.clock_floor());
+        // The fewest buffers that do: opening them is most of what a start costs here.
+        let options = Options { receive_buffers: 64, ..Options::default() };
+        self.cores = open_cores(&self.net, cores, self.settings.clone(), options, self.chance.bits());
+    }
+
+    /// Lets the crash come so much later.
+    fn arm(&mut self, at: Option<u64>) {
+        self.turns_left = at.map(|at| at * TURNS_EACH);
+    }
+
+    /// Turns until every core serves.
+    fn load(&mut self) -> Result<(), Stopped> {
+        for _ in 0..PASSES_MAX {
+            if self.cores.iter().all(Core::is_serving) {
+                return Ok(());
+            }
+            self.pass()?;
+        }
+        Err("the server does not come up".to_owned().into())
+    }
+
+    /// One turn of every core; time passes if there was nothing to do.
+    fn pass(&mut self) -> Result<(), Stopped> {
+        for core in &mut self.cores {
+            let wait = core.wait();
+            core.turn(wait).map_err(|error| format!("a core failed: {error}"))?;
+            if let Some(turns) = &mut self.turns_left {
+                *turns -= 1;
+                if *turns == 0 {
+                    return Err(Stopped::Crashed);
+                }
+            }
+        }
+        if !self.net.busy() {
+            self.net.advance_to_next_event();
+        }
+        Ok(())
+    }
+
+    /// Everything that is visible.
+    fn look(&self) -> Result<BTreeMap<Place, Seen>, Stopped> {
+        let mut seen = BTreeMap::new();
+        let placement = Placement::new(self.cores.len() as u16);
+        let mut misplaced = None;
+        for (core, id) in self.cores.iter().zip(placement.cores()) {
+            let shard = core.shard();
+            shard.check();
+            for db in 0..self.settings.db_count {
+                let mut cursor = Cursor::default();
+                loop {
+                    cursor = shard.scan(Db(db), cursor, usize::MAX, core.clock_ms(), &mut |found| {
+                        let key = String::from_utf8_lossy(found.key).into_owned();
+                        if placement.core_of(Slot::of(found.key)) != id {
+                            misplaced = Some(format!("core {} has {db}/{key}, which is not its own", id.0));
+                        }
+                        let value = String::from_utf8_lossy(found.value).into_owned();
+                        seen.insert((db, key), Seen { value, deadline: found.deadline.map(|deadline| deadline.0) });
+                    });
+                    if cursor == Cursor::default() {
+                        break;
+                    }
+                }
+            }
+        }
+        misplaced.map_or(Ok(seen), |why| Err(Stopped::Wrong(why)))
+    }
+
+    fn aftermath<'s>(&self, seen: &'s BTreeMap<Place, Seen>, crashed: Moment) -> Result<Aftermath<'s>, Stopped> {
+        let clocks = || self.cores.iter().map(Core::clock_ms);
+        let clock_ms = clocks().min().unwrap_or(0)..=clocks().max().unwrap_or(0);
+        let ahead = self.now().clock_max;
+        if *clock_ms.end() > ahead {
+            return Err(format!("the entry clock is at {}, nothing brings it above {ahead}", clock_ms.end()).into());
+        }
+        Ok(Aftermath { crashed, clock_ms, seen, slow_disk: self.plan.slow_disk })
+    }
+
+    fn let_clients_in(&mut self) {
+        let at: SocketAddr = MAIN.parse().expect("an address");
+        let writer = |author: u16| {
+            let db = author * DBS_EACH;
+            let mut client = Client::connect(&self.net, at);
+            client.send_words(&[b"SELECT", db.to_string().as_bytes()]);
+            Writer { client, db, open: VecDeque::from([Open::Select]), rests_until_ns: 0 }
+        };
+        self.writers = (0..self.plan.clients).map(writer).collect();
+        self.reader = Some(Reader { client: Client::connect(&self.net, at), asked: None });
+    }
+
+    /// Clients work until they have given so many commands and have all replies, or until the crash.
+    fn serve(&mut self, commands: u64) -> Result<(), Stopped> {
+        let mut left = commands;
+        for _ in 0..PASSES_MAX {
+            self.take_replies()?;
+            if left == 0 && self.writers.iter().all(|writer| writer.open.is_empty()) {
+                let until_ns = self.net.now().monotonic.0 + if self.chance.one_in(3) { self.chance.below(IDLE_NS_MAX) } else { 0 };
+                while self.net.now().monotonic.0 < until_ns {
+                    self.pass()?;
+                }
+                return self.compare();
+            }
+            for index in 0..self.writers.len() {
+                let writer = &self.writers[index];
+                let may = (writer.open.len() as u64) < self.plan.open_max && writer.rests_until_ns <= self.net.now().monotonic.0;
+                if may && left > 0 && self.chance.one_in(2) {
+                    left -= 1;
+                    self.command(index);
+                }
+            }
+            self.read_something();
+            self.pass()?;
+        }
+        Err("clients wait for replies that do not come".to_owned().into())
+    }
+
+    /// Before anything is lost, everything that was answered is there.
+    fn compare(&self) -> Result<(), Stopped> {
+        let seen = self.look()?;
+        let verdict = self.model.judge(&self.aftermath(&seen, self.now())?)?;
+        if verdict.lost == 0 { Ok(()) } else { Err(format!("{} writes had no effect", verdict.lost).into()) }
+    }
+
+    fn take_replies(&mut self) -> Result<(), Stopped> {
+        let now = self.now();
+        for (author, writer) in self.writers.iter_mut().enumerate() {
+            writer.client.pump();
+            while let Some(reply) = writer.client.take_reply() {
+                self.report.answers += 1;
+                let reply = reply.to_string();
+                match writer.open.pop_front() {
+                    Some(Open::Command) => self.model.answer(author, &reply, now)?,
+                    Some(Open::Select) if reply == "+OK" => {}
+                    open => return Err(format!("client {author} was told {reply}, open: {open:?}").into()),
+                }
+            }
+        }
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        reader.client.pump();
+        while let Some(reply) = reader.client.take_reply() {
+            // The reply to `SELECT` is of no interest.
+            let reply = reply.to_string();
+            if reply != "+OK"
+                && let Some((author, place)) = reader.asked.take()
+                && !reply.starts_with('-')
+            {
+                self.model.read(author, &place, &reply, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The client that only reads looks at a key of somebody.
+    fn read_something(&mut self) {
+        let Some(reader) = &mut self.reader else { return };
+        if reader.asked.is_some() || !self.chance.one_in(4) {
+            return;
+        }
+        let author = self.chance.below(u64::from(self.plan.clients)) as usize;
+        let place = (author as u16 * DBS_EACH + self.chance.below(u64::from(DBS_EACH)) as u16, key(&mut self.chance, 0));
+        reader.client.send_words(&[b"SELECT", place.0.to_string().as_bytes()]);
+        reader.client.send_words(&[b"GET", place.1.as_bytes()]);
+        reader.asked = Some((author, place));
+    }
+
+    /// A client gives a command.
+    fn command(&mut self, author: usize) {
+        let now = self.now();
+        let CrashWorld { chance, writers, model, plan, value_next, .. } = self;
+        let writer = &mut writers[author];
+        if chance.one_in(8) {
+            writer.rests_until_ns = now.ns + chance.below(REST_NS_MAX);
+        }
+        if chance.one_in(8) {
+            writer.db ^= 1;
+            writer.client.send_words(&[b"SELECT", writer.db.to_string().as_bytes()]);
+            writer.open.push_back(Open::Select);
+        }
+        let alone = plan.clients == 1;
+        let stays = |key: &str| model.stays_until(author, writer.db, key, now.clock_max + LONG_MS / 2);
+        let words = draw(chance, writer.db, alone, value_next, stays);
+        let parts: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        writer.client.send_words(&parts);
+        writer.open.push_back(Open::Command);
+        model.call(author, writer.db, words, now);
+    }
+
+    /// Everything stops. What had left for the clients before still arrives.
+    fn crash(&mut self, _end: End) {
+        self.crashed = self.now();
+        self.report.crashes += 1;
+        self.cores.clear();
+        while self.writers.iter().any(|writer| !writer.client.is_closed()) && self.net.advance_to_next_event() {
+            if self.take_replies().is_err() {
+                break;
+            }
+        }
+        self.writers.clear();
+        self.reader = None;
+    }
+}
+
+/// A key, not one of the first so many.
+fn key(chance: &mut Chance, from: u64) -> String {
+    format!("k{}", from + chance.below(KEYS - from))
+}
+
+/// What a client asks next. Keys with a time to live are written and read alone: whether they are still there is not known.
+fn draw(chance: &mut Chance, db: u16, alone: bool, value_next: &mut u64, stays: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut value = |chance: &mut Chance| {
+        *value_next += 1;
+        // Now and then one that fills sectors.
+        let more = if chance.one_in(12) { chance.below(3_000) as usize } else { 0 };
+        format!("v{value_next}{}", "x".repeat(more))
+    };
+    let plain = |chance: &mut Chance| key(chance, KEYS_TIMED);
+    let timed = |chance: &mut Chance| format!("k{}", chance.below(KEYS_TIMED));
+    let ms = |chance: &mut Chance| if chance.one_in(2) { LONG_MS } else { 1 + chance.below(SHORT_MS_MAX) }.to_string();
+    let keys = |chance: &mut Chance| -> Vec<String> { (0..1 + chance.below(3)).map(|_| key(chance, KEYS_TIMED)).collect() };
+    let word = |text: &str| text.to_owned();
+    let (name, words): (&str, Vec<String>) = match chance.below(22) {
+        0..4 => ("SET", vec![plain(chance), value(chance)]),
+        4 | 5 => ("SET", vec![timed(chance), value(chance), word("PX"), ms(chance)]),
+        6 => ("SET", vec![timed(chance), value(chance)]),
+        7 => ("APPEND", vec![plain(chance), format!("+{}", value(chance))]),
+        8 | 9 => ("INCR", vec![word("number")]),
+        10 | 11 => ("MSET", keys(chance).into_iter().flat_map(|key| [key, value(chance)]).collect()),
+        12 => ("MSETNX", keys(chance).into_iter().flat_map(|key| [key, value(chance)]).collect()),
+        13 => ("DEL", keys(chance)),
+        14 | 15 => ("RENAME", vec![plain(chance), plain(chance)]),
+        16 => ("COPY", vec![plain(chance), plain(chance)]),
+        17 => match timed(chance) {
+            key if stays(&key) && chance.one_in(2) => ("GETEX", vec![key, word("PERSIST")]),
+            key if stays(&key) => ("GETEX", vec![key, word("PX"), ms(chance)]),
+            key => ("DEL", vec![key]),
+        },
+        18 => ("GET", vec![key(chance, 0)]),
+        19 => ("MGET", keys(chance)),
+        20 if chance.one_in(6) => match chance.below(3) {
+            0 => ("SWAPDB", vec![(db & !1).to_string(), (db | 1).to_string()]),
+            1 if alone => ("FLUSHALL", vec![]),
+            _ => ("FLUSHDB", vec![]),
+        },
+        _ => ("GET", vec![timed(chance)]),
+    };
+    std::iter::once(word(name)).chain(words).collect()
+}

@@ -1,0 +1,127 @@
+//! What a seed decides about a world that crashes: the machine, the promise, the lives and their ends.
+
+use crate::model::DBS_EACH;
+use engine::durability::{Ladder, Level};
+use netio::sim::Chance;
+use std::fmt;
+
+/// The machine and everything that will happen to it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides the rest.
+    pub seed: u64,
+    /// What the server promises to keep.
+    pub ladder: Ladder,
+    /// How many clients write; each has [`DBS_EACH`] databases to itself.
+    pub clients: u16,
+    /// Commands a client may have open at once.
+    pub open_max: u64,
+    /// Whether the disk is so slow that syncs take longer than anything else.
+    pub slow_disk: bool,
+    /// From one start to the next crash, one after the other.
+    pub lives: Vec<Life>,
+}
+
+/// From a start to the crash that ends it.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// How many cores.
+    pub cores: u16,
+    /// How far the wall clock was moved before it, in milliseconds.
+    pub wall_jump_ms: i64,
+    /// A crash while it starts, at this operation on files.
+    pub crash_in_loading: Option<u64>,
+    /// How many commands clients give.
+    pub commands: u64,
+    /// The operation on files, of those while clients are served, that is the last; `None`: the crash comes after the last reply.
+    pub crash_at: Option<u64>,
+    /// How it ends.
+    pub end: End,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process is killed; what it wrote stays, synced or not.
+    Kill,
+    /// The machine loses power: nothing stays but what was synced, and any part of the rest.
+    PowerLoss,
+}
+
+/// An hour, in milliseconds: how far a wall clock jumps.
+const JUMP_MS_MAX: u64 = 3_600_000;
+
+impl Plan {
+    /// What this seed decides, for so many crashes.
+    pub fn of(seed: u64, crashes: usize) -> Plan {
+        let mut chance = Chance::new(seed ^ 0xC4A5_0001);
+        let clients = 1 + chance.below(3) as u16;
+        let ladder = ladder(&mut chance, clients);
+        let slow_disk = chance.one_in(6);
+        let open_max = 1 + chance.below(4);
+        let lives = (0..crashes).map(|_| life(&mut chance)).collect();
+        Plan { seed, ladder, clients, open_max, slow_disk, lives }
+    }
+
+    /// How many databases the server needs.
+    pub fn db_count(&self) -> u16 {
+        self.clients * DBS_EACH
+    }
+}
+
+/// Mostly the promise that most people rely on.
+fn ladder(chance: &mut Chance, clients: u16) -> Ladder {
+    let mut level = || match chance.below(8) {
+        0 => Level::Every { n: 1 + chance.below(8) as u32 },
+        1 => Level::Periodic { ms: 5 + chance.below(100) as u32 },
+        _ => Level::Batch,
+    };
+    let text = match level() {
+        default if level() == Level::Batch => default.to_string(),
+        default => {
+            // Each client has a level for itself.
+            let own = (0..clients).map(|client| (client, level()));
+            let own = own.flat_map(|(client, level)| (0..DBS_EACH).map(move |db| format!(" {}={level}", client * DBS_EACH + db)));
+            format!("{default}{}", own.collect::<String>())
+        }
+    };
+    text.parse().expect("a ladder as it is shown")
+}
+
+fn life(chance: &mut Chance) -> Life {
+    let wall_jump_ms = match chance.below(6) {
+        0 => -(chance.below(JUMP_MS_MAX) as i64),
+        1 => chance.below(JUMP_MS_MAX) as i64,
+        _ => 0,
+    };
+    // Now and then nobody does anything: two restarts must show the same.
+    let commands = if chance.one_in(8) { 0 } else { 5 + chance.below(60) };
+    Life {
+        cores: 1 + chance.below(4) as u16,
+        wall_jump_ms,
+        crash_in_loading: chance.one_in(6).then(|| 1 + chance.below(40)),
+        commands,
+        crash_at: (commands > 0 && !chance.one_in(5)).then(|| 1 + chance.below(60)),
+        end: if chance.one_in(3) { End::Kill } else { End::PowerLoss },
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { seed, ladder, clients, open_max, slow_disk, lives } = self;
+        let disk = if *slow_disk { ", a slow disk" } else { "" };
+        write!(f, "seed {seed}: {ladder}, {clients} clients with {open_max} commands open at most{disk}")?;
+        for (index, life) in lives.iter().enumerate() {
+            let Life { cores, wall_jump_ms, crash_in_loading, commands, crash_at, end } = life;
+            write!(f, "\n  life {index}: {cores} cores, the clock {wall_jump_ms:+} ms, {commands} commands")?;
+            if let Some(at) = crash_in_loading {
+                write!(f, ", a crash while it starts at operation {at}")?;
+            }
+            match crash_at {
+                Some(at) => write!(f, ", {end:?} at operation {at}")?,
+                None => write!(f, ", {end:?} at the end")?,
+            }
+        }
+        Ok(())
+    }
+}
