@@ -285,7 +285,7 @@ impl Kernel for Sim {
         assert!(self.files_under_way < FILE_REQUESTS_MAX, "more than {FILE_REQUESTS_MAX} file requests under way");
         self.files_under_way += 1;
         self.file_buffer_bytes += request.buffer_bytes();
-        self.net.borrow_mut().begin_file(self.core, Job { core: self.core, token, request, handle });
+        self.net.borrow_mut().begin_file(self.core, Job { core: self.core, token, begun: 0, request, handle });
     }
 
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr> {

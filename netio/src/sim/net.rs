@@ -394,9 +394,9 @@ impl Net {
         self.disks.insert(process, disk);
     }
 
-    pub(super) fn begin_file(&mut self, core: usize, job: Job) {
+    pub(super) fn begin_file(&mut self, core: usize, mut job: Job) {
         let process = self.cores[core].process;
-        let delay_ns = self.disk(process).delay_ns(&job);
+        let delay_ns = self.disk(process).begin(&mut job);
         self.planned_count += 1;
         let number = self.planned_count;
         self.agenda.push(Reverse((self.now_ns + delay_ns, number, Happening::File { core, job: number })));
@@ -410,7 +410,7 @@ impl Net {
         let process = self.cores[core].process;
         self.note(&[6, self.now_ns, core as u64, job.token]);
         let performed = self.disk(process).perform(job);
-        self.cores[core].performed.push_back(performed);
+        self.cores[core].performed.extend(performed);
     }
 
     pub(super) fn next_performed(&mut self, core: usize) -> Option<Performed> {

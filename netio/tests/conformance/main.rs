@@ -4,6 +4,7 @@
 //! always a bounded number of turns, never a sleep.
 
 mod cases;
+mod disk;
 mod files;
 mod machine;
 mod simulated;
