@@ -117,6 +117,7 @@ impl<K: Kernel> Core<K> {
             let Some(conn) = self.connection(id) else { return };
             let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
             self.executor.holds.wait(db, &key, Waiter::Own(ticket, hash, slot, request));
+            self.stall(id, Stalls::JOINT);
             return;
         }
         self.execute(&request, hash, slot, reply);
@@ -213,10 +214,13 @@ impl<K: Kernel> Core<K> {
 
     fn take_ask(&mut self, from: CoreId, ask: Ask, parcel: &Parcel) {
         let args = parcel.args(&ask);
-        if let Some(held) = held_key(ask.command, args, ask.db, &self.executor.holds) {
-            let request = Request::of(ask.command, ask.db, ask.proto, args.iter_from(0));
-            self.executor.holds.wait(ask.db, held, Waiter::Ask(from, ask, request));
-            return;
+        if !self.executor.holds.is_empty() {
+            let held = held_key(ask.command, args, ask.db, &self.executor.holds).map(|key| (ask.db, key));
+            if let Some((db, key)) = self.executor.holds.in_the_way(from, ask.ticket.conn, held) {
+                let (key, request): (Box<[u8]>, _) = (key.into(), Request::of(ask.command, ask.db, ask.proto, args.iter_from(0)));
+                self.executor.holds.wait_to_answer(from, ask, db, &key, request);
+                return;
+            }
         }
         let key = first_key(ask.command, args, ask.hash, ask.slot);
         let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0 };
@@ -240,11 +244,14 @@ impl<K: Kernel> Core<K> {
                     let mut reply = Vec::new();
                     self.execute(&request, hash, slot, &mut reply);
                     self.settle(ticket, &reply);
+                    self.unstall(ticket.conn, Stalls::JOINT);
                 }
                 Waiter::Ask(from, ask, request) => {
-                    if let Some(held) = held_key(request.command, request.args(), request.db, &self.executor.holds) {
-                        let held: Box<[u8]> = held.into();
-                        self.executor.holds.wait(request.db, &held, Waiter::Ask(from, ask, request));
+                    self.executor.holds.asked_again(from, ask.ticket.conn);
+                    let held = held_key(request.command, request.args(), request.db, &self.executor.holds).map(|key| (request.db, key));
+                    if let Some((db, key)) = self.executor.holds.in_the_way(from, ask.ticket.conn, held) {
+                        let key: Box<[u8]> = key.into();
+                        self.executor.holds.wait_to_answer(from, ask, db, &key, request);
                         continue;
                     }
                     let mut reply = Vec::new();

@@ -13,8 +13,10 @@
 
 use crate::parcel::{Ask, Ticket};
 use crate::placement::CoreId;
+use netio::ConnId;
 use shards::Db;
 use shards::wire::{Proto, Span};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 /// One command on several cores: who coordinates it, and its number there.
@@ -184,6 +186,9 @@ pub struct Holds {
     whole: Option<Whole>,
     joints: HashMap<JointId, Vec<DbKey>>,
     waiters: usize,
+    /// Connections of other cores whose request waits: how many do, and for which key. Their later requests wait behind it, or a
+    /// request on several keys would be overtaken by one on those that nobody holds.
+    asking: HashMap<(CoreId, ConnId), (usize, DbKey)>,
 }
 
 struct Queue {
@@ -285,6 +290,30 @@ impl Holds {
             _ => &mut self.keys.get_mut(&(db, key.into())).expect("only held keys are waited for").waiting,
         };
         queue.push_back(waiter);
+    }
+
+    /// What a request of another core has to wait for: a key that its connection waits for already, else one of its own.
+    pub fn in_the_way<'a>(&'a self, from: CoreId, conn: ConnId, held: Option<(Db, &'a [u8])>) -> Option<(Db, &'a [u8])> {
+        match self.asking.get(&(from, conn)) {
+            Some((_, (db, key))) if self.is_held(*db, key) => Some((*db, key)),
+            _ => held,
+        }
+    }
+
+    /// Queues a request of another core behind a held key.
+    pub fn wait_to_answer(&mut self, from: CoreId, ask: Ask, db: Db, key: &[u8], request: Request) {
+        let waiting = self.asking.entry((from, ask.ticket.conn)).or_insert_with(|| (0, (db, key.into())));
+        *waiting = (waiting.0 + 1, (db, key.into()));
+        self.wait(db, key, Waiter::Ask(from, ask, request));
+    }
+
+    /// A request of another core waits no longer.
+    pub fn asked_again(&mut self, from: CoreId, conn: ConnId) {
+        let Entry::Occupied(mut waiting) = self.asking.entry((from, conn)) else { unreachable!("it was counted when it began to wait") };
+        waiting.get_mut().0 -= 1;
+        if waiting.get().0 == 0 {
+            waiting.remove();
+        }
     }
 
     /// Lets go of everything a command holds. Returns who waited for it; those who waited for the same in order.

@@ -358,7 +358,8 @@ impl Batch {
                         };
                         executor.holds.wait(conn.db, held, Waiter::Own(ticket, request.hash, request.slot, own));
                         *next += 1;
-                        continue;
+                        // What follows must see its effect, also on those of its keys that nobody holds.
+                        break Pause::Stall(Stalls::JOINT);
                     }
                     let job = Job { command: request.command, args, key, db: conn.db, proto: conn.proto, now };
                     let from = output.len();

@@ -110,6 +110,34 @@ fn commands_on_many_keys_are_never_seen_half_done() {
     }
 }
 
+/// A request on two keys of one core waits because the first is held; the next of the same client, on the second key alone, must
+/// not overtake it.
+#[test]
+fn a_request_that_waits_for_one_of_its_keys_is_not_overtaken_on_the_other() {
+    for (seed, cores) in [(21, 2), (22, 3), (23, 4), (24, 5)] {
+        let mut world = World::new(Recipe::new(seed, cores));
+        let mut others: Vec<Client> = (0..4).map(|_| world.client()).collect();
+        // One for each core to be the one that owns the keys, or not to be.
+        let mut clients: Vec<Client> = (0..6).map(|_| world.client()).collect();
+        for round in 0..80 {
+            for (index, other) in others.iter_mut().enumerate() {
+                other.send(&format!("MSET {{x}}1 o{index}:{round} a o b o c o d o"));
+            }
+            for (index, client) in clients.iter_mut().enumerate() {
+                client.send(&format!("MSET {{x}}1 {index}:{round} {{x}}own{index} {round}"));
+                client.send(&format!("GET {{x}}own{index}"));
+            }
+        }
+        for client in &mut clients {
+            for round in 0..80 {
+                assert_eq!(world.reply(client).to_string(), "+OK");
+                assert_eq!(world.reply(client).to_string(), format!("\"{round}\""), "seed {seed}, {cores} cores");
+            }
+        }
+        others.iter_mut().for_each(|other| (0..80).for_each(|_| assert_eq!(world.reply(other).to_string(), "+OK")));
+    }
+}
+
 /// What a reply must look like.
 enum Wish {
     Ok,
