@@ -203,7 +203,48 @@ impl Pool {
     }
 }
 
+/// Who was evicted and not told of yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Victims {
+    are_noted: bool,
+    /// Database and key length of each; the keys one behind the other.
+    lens: Vec<(Db, usize)>,
+    keys: Vec<u8>,
+}
+
+impl Victims {
+    #[inline]
+    fn note(&mut self, db: Db, key: &[u8]) {
+        if self.are_noted {
+            self.lens.push((db, key.len()));
+            self.keys.extend_from_slice(key);
+        }
+    }
+}
+
 impl Shard {
+    /// Whether evicted keys are remembered until [`Shard::drain_victims`] tells of them. Whoever turns it on drains after
+    /// every [`Shard::make_room`] and [`Shard::tick`], each of which adds at most 128.
+    pub fn note_victims(&mut self, noted: bool) {
+        self.victims = Victims { are_noted: noted, ..Victims::default() };
+    }
+
+    /// Tells of each evicted key once, in order: a log must know, because what eviction chose depends on reads, which no log
+    /// knows.
+    #[inline]
+    pub fn drain_victims(&mut self, take: &mut dyn FnMut(Db, &[u8])) {
+        if self.victims.lens.is_empty() {
+            return;
+        }
+        let mut keys = &self.victims.keys[..];
+        for (db, len) in self.victims.lens.drain(..) {
+            let (key, rest) = keys.split_at(len);
+            take(db, key);
+            keys = rest;
+        }
+        self.victims.keys.clear();
+    }
+
     /// Sets how many bytes may be used; `None` for no limit.
     pub fn set_memory_budget(&mut self, bytes: Option<usize>) {
         self.budget_bytes = bytes;
@@ -285,6 +326,7 @@ impl Shard {
                     continue;
                 }
                 self.counts.evicted += 1;
+                self.victims.note(db, Record::trusted(self.heap.bytes(handle)).key());
                 self.remove_at(db, partition, place, handle);
                 return true;
             }

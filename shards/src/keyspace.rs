@@ -4,7 +4,7 @@
 
 use crate::heap::{Handle, Heap};
 use crate::key::{PARTITION_COUNT, PartitionId};
-use crate::record::Deadline;
+use crate::record::{Deadline, Record};
 use crate::table::{Entry, Place, Table};
 
 /// Tables of one database, before their directories.
@@ -49,12 +49,46 @@ impl Keyspace {
         (timed > 0).then(|| (self.deadline_sum / timed) as u64)
     }
 
-    pub(crate) fn insert(&mut self, heap: &mut Heap, partition: PartitionId, hash: u32, handle: Handle) {
+    fn make_tables(&mut self, heap: &mut Heap) {
         if self.tables.is_empty() {
             self.tables = (0..PARTITION_COUNT).map(Table::new).collect();
             self.lens = vec![0; usize::from(PARTITION_COUNT)];
             heap.note_directory(0, TABLES_BYTES);
         }
+    }
+
+    /// Exchanges one partition's entries with another database. Looks at each of them, for the sums.
+    pub(crate) fn swap_partition(&mut self, other: &mut Keyspace, heap: &mut Heap, partition: PartitionId) {
+        let index = usize::from(partition.0);
+        let len = |keyspace: &Keyspace| keyspace.lens.get(index).copied().unwrap_or_default() as usize;
+        if len(self) + len(other) == 0 {
+            return;
+        }
+        self.make_tables(heap);
+        other.make_tables(heap);
+        let (own, others) = (self.timed_in(heap, index), other.timed_in(heap, index));
+        (self.timed, other.timed) = (self.timed - own.0 + others.0, other.timed - others.0 + own.0);
+        (self.deadline_sum, other.deadline_sum) = (self.deadline_sum - own.1 + others.1, other.deadline_sum - others.1 + own.1);
+        let (own, others) = (len(self), len(other));
+        (self.len, other.len) = (self.len - own + others, other.len - others + own);
+        std::mem::swap(&mut self.tables[index], &mut other.tables[index]);
+        std::mem::swap(&mut self.lens[index], &mut other.lens[index]);
+    }
+
+    /// How many entries of a table have a deadline, and the sum of those.
+    fn timed_in(&self, heap: &Heap, index: usize) -> (usize, u128) {
+        let (mut timed, mut sum) = (0, 0);
+        self.tables[index].visit(&mut |entry| {
+            if let Some(deadline) = Record::trusted(heap.bytes(entry.handle)).deadline() {
+                timed += 1;
+                sum += u128::from(deadline.0);
+            }
+        });
+        (timed, sum)
+    }
+
+    pub(crate) fn insert(&mut self, heap: &mut Heap, partition: PartitionId, hash: u32, handle: Handle) {
+        self.make_tables(heap);
         let index = usize::from(partition.0);
         let table = &mut self.tables[index];
         let before = table.directory_bytes();

@@ -18,6 +18,7 @@ pub mod long_double;
 pub mod number;
 pub mod rdb;
 mod record;
+mod replay;
 mod scan;
 pub mod shard;
 pub mod slot;

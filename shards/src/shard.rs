@@ -7,11 +7,12 @@
 
 use crate::arena::Ground;
 use crate::chance::Chance;
-use crate::evict::{self, Eviction, Lfu, Pool};
+use crate::evict::{self, Eviction, Lfu, Pool, Victims};
 use crate::heap::{Handle, Heap, RECORD_BYTES_MAX};
 use crate::key::{Db, Key, KeySeed, PartitionId};
 use crate::keyspace::Keyspace;
 use crate::record::{self, Record, Shape};
+use crate::replay::Replaying;
 use crate::slot::Slot;
 use crate::table::Place;
 use crate::wheel::Wheel;
@@ -130,6 +131,10 @@ pub struct Shard {
     /// Slots of records that are gone while the wheel holds their handle, and their bytes.
     pub(crate) dead: Dead,
     pub(crate) counts: Counts,
+    /// How often anything changed that a log must know of; see [`Shard::changes`].
+    changes: u64,
+    pub(crate) victims: Victims,
+    pub(crate) replaying: Replaying,
     pub(crate) chance: Chance,
     pub(crate) eviction: Eviction,
     pub(crate) lfu: Lfu,
@@ -155,6 +160,9 @@ impl Shard {
             doomed: Vec::new(),
             dead: Dead::default(),
             counts: Counts::default(),
+            changes: 0,
+            victims: Victims::default(),
+            replaying: Replaying::default(),
             chance: Chance::new(config.chance_seed),
             eviction: Eviction::default(),
             lfu: Lfu::default(),
@@ -216,8 +224,17 @@ impl Shard {
         self.locate_live(db, key, now).map(|(_, handle)| Found::new(self.record(handle)))
     }
 
+    /// A number that grows whenever a verb changes what a client could read later: so a command is worth a log entry exactly
+    /// if it moved meanwhile. Expiry does not move it, because it follows from the clock, nor does eviction, which tells of
+    /// its victims (see [`Shard::note_victims`]), nor what is only remembered of a record's use.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Puts a value, replacing whatever was there.
     pub fn put(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
+        self.changes += 1;
         let located = self.locate(db, key);
         let old = located.map(|(_, handle)| self.record(handle)).filter(|record| !record.is_over(now));
         let deadline = match expiry {
@@ -264,6 +281,7 @@ impl Shard {
         if self.locate_live(db, key, now).is_none() {
             self.put(db, key, Kind::String, b"", Expiry::Never, now);
         }
+        self.changes += 1;
         let (place, old) = self.locate(db, key).expect("just put");
         self.mark_used(old, now);
         let record = self.record(old);
@@ -297,6 +315,7 @@ impl Shard {
             self.expire_at(db, key.partition(), place, handle);
             return false;
         }
+        self.changes += 1;
         self.remove_at(db, key.partition(), place, handle);
         true
     }
@@ -310,7 +329,8 @@ impl Shard {
         if old_deadline == deadline {
             return true;
         }
-        let bytes = Shape { has_deadline: deadline.is_some(), ..record.shape() }.bytes();
+        self.changes += 1;
+        let bytes = Shape { has_deadline: deadline.is_some(), ..self.record(old).shape() }.bytes();
         self.dbs[usize::from(db.0)].note_deadline(old_deadline, deadline);
         if let (Some(_), Some(later)) = (old_deadline, deadline)
             && may_stay_armed(armed, old_deadline, deadline)
@@ -381,6 +401,7 @@ impl Shard {
 
     /// Empties a database. The memory is given back in slices by later ticks, so that this returns at once.
     pub fn clear(&mut self, db: Db) {
+        self.changes += 1;
         let cleared = std::mem::take(&mut self.dbs[usize::from(db.0)]);
         if cleared.has_tables() {
             self.doomed.push(cleared);
@@ -389,6 +410,7 @@ impl Shard {
 
     /// Exchanges two databases' contents.
     pub fn swap(&mut self, a: Db, b: Db) {
+        self.changes += 1;
         self.dbs.swap(usize::from(a.0), usize::from(b.0));
     }
 

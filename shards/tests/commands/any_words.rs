@@ -35,12 +35,12 @@ const EDGES: [&str; 24] = [
     "#144115188075855872",
 ];
 
-fn shard_commands() -> Vec<&'static Command> {
+pub(super) fn shard_commands() -> Vec<&'static Command> {
     COMMANDS_BY_NUMBER.iter().copied().filter(|command| matches!(command.handler, Handler::Shard(_))).collect()
 }
 
 /// Words in capitals, as the command's own syntax has them, types of fields, and bytes of all kinds.
-fn word(command: &'static Command) -> BoxedStrategy<Vec<u8>> {
+pub(super) fn word(command: &'static Command) -> BoxedStrategy<Vec<u8>> {
     let options: Vec<Vec<u8>> = command
         .syntax
         .split(|letter: char| !letter.is_ascii_alphanumeric())
