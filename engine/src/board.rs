@@ -1,6 +1,7 @@
 //! The board: the few words all cores see. Each core writes its own line only, at most ten times a second or when a connection comes
 //! or goes; nothing on the way of a request reads them.
 
+use crate::load::Loading;
 use crate::placement::{CoreId, Placement};
 use netio::{MonotonicNs, WallMs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Board {
     lines: Box<[Line]>,
     stopping: AtomicBool,
+    /// Recovery, of which nothing is left once the server serves.
+    pub loading: Loading,
     /// Seed of the key hash, the same on all cores.
     pub key_seed: u64,
     /// Forty hexadecimal digits that name this run.
@@ -38,7 +41,16 @@ impl Board {
         let run_id = name();
         let node_ids = placement.cores().map(|_| name()).collect();
         let lines = placement.cores().map(|_| Line::default()).collect();
-        Board { lines, stopping: AtomicBool::new(false), key_seed: entropy(), run_id, node_ids, started_wall, started }
+        Board {
+            lines,
+            stopping: AtomicBool::new(false),
+            loading: Loading::none(),
+            key_seed: entropy(),
+            run_id,
+            node_ids,
+            started_wall,
+            started,
+        }
     }
 
     /// Asks every core to stop; each sees it within a tenth of a second. Safe in a signal handler.

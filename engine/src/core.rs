@@ -8,6 +8,7 @@ use crate::hold::Holds;
 use crate::intake::Batch;
 use crate::joint::Joint;
 use crate::latency::{LatencyMonitor, Moment};
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::parcel::Ticket;
 use crate::peers::Peers;
@@ -65,6 +66,8 @@ pub struct Core<K: Kernel> {
     /// Where commands on several cores' keys run, kept between uses.
     pub(crate) scratch_shard: Option<Shard>,
 
+    /// Recovery, while it is under way: nobody is served.
+    pub(crate) loading: Option<Load>,
     /// What makes entries' clocks out of the machine's.
     pub(crate) entry_clock: EntryClock,
     /// The machine's time this turn, with the entry clock's wall time.
@@ -152,6 +155,7 @@ impl<K: Kernel> Core<K> {
             joint_next: 0,
             surveys: HashMap::new(),
             scratch_shard: None,
+            loading: None,
             entry_clock: EntryClock::new(now),
             now,
             started: now.monotonic,
@@ -166,6 +170,7 @@ impl<K: Kernel> Core<K> {
             batch: Batch::default(),
             output: Vec::new(),
         };
+        core.begin_load(&settings);
         core.apply_settings(settings);
         core
     }
@@ -236,6 +241,7 @@ impl<K: Kernel> Core<K> {
 
         self.take_events(&mut events); // completions -> runs of received bytes
         self.events = events;
+        self.load(); //                   files -> this shard, until there is nothing left to recover
         self.take_answers(); //           other cores' answers -> replies in order
         self.take_asks(); //              other cores' requests -> this shard -> answers
         self.run_batch(); //              runs -> requests -> this shard, or a lane
@@ -258,7 +264,9 @@ impl<K: Kernel> Core<K> {
             return Wait::Poll;
         }
         let mut until_ns = self.round_next.since(self.now.monotonic);
-        if let Some(deadline) = self.executor.shard.next_deadline() {
+        if let Some(ns) = self.wait_loading_ns() {
+            until_ns = until_ns.min(ns);
+        } else if let Some(deadline) = self.executor.shard.next_deadline() {
             // One past the deadline's millisecond, else the turn would find nothing due and come back at once.
             let ms = deadline.0.saturating_sub(self.now.wall.0);
             until_ns = until_ns.min(ms.saturating_mul(1_000_000).saturating_sub(u64::from(self.now.wall_us_part) * 1000));
@@ -556,7 +564,7 @@ impl<K: Kernel> Core<K> {
     }
 
     fn tick(&mut self) {
-        if self.active_expire {
+        if self.active_expire && self.loading.is_none() {
             self.expire();
         }
         if self.now.monotonic >= self.round_next {

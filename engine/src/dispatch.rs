@@ -79,6 +79,9 @@ impl<K: Kernel> Core<K> {
         if !authenticated && !command.flags.has(Flags::NO_AUTH) {
             return reply.error("NOAUTH Authentication required.");
         }
+        if self.loading.is_some() && !command.flags.has(Flags::LOADING) {
+            return reply.error("LOADING Corewheel is loading the dataset in memory");
+        }
         match route {
             Route::CrossSlot => reply.error("CROSSSLOT Keys in request don't hash to the same slot"),
             Route::Moved => {
@@ -172,6 +175,8 @@ impl<K: Kernel> Core<K> {
     /// Takes what other cores ask, as long as they can be answered.
     pub(crate) fn take_asks(&mut self) {
         while let Some((from, mut parcel)) = self.peers.next_asks() {
+            // Another core may have seen the end of recovery earlier; what it asks for is there.
+            self.load();
             let mut items = parcel.take_items();
             for item in &items {
                 if let Item::Ask(ask) = item {

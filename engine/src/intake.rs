@@ -316,14 +316,15 @@ impl Batch {
     /// Runs requests while they are this core's own or one hop away; everything else is the caller's.
     fn run_own<K: Kernel>(&self, core: &mut Core<K>, run: &Run, next: &mut usize, output: &mut Vec<u8>, stamp_ns: &mut u64) -> Pause {
         let now = core.now.wall.0;
-        let monitored = core.monitored;
+        // Somebody has to look at every request: those who watch, or whoever says that nothing is served yet.
+        let observed = core.monitored || core.loading.is_some();
         let Core { connections, kernel, executor, peers, pause, .. } = core;
         let Some(conn) = connections.get_mut(run.conn.index as usize).and_then(|slot| slot.as_deref_mut()) else { return Pause::Done };
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
             Source::Input(input) => input.as_slice(),
         };
-        let plain = conn.authenticated && !monitored && pause.is_none() && !conn.modes.has(Modes::PER_REQUEST);
+        let plain = conn.authenticated && !observed && pause.is_none() && !conn.modes.has(Modes::PER_REQUEST);
         let first = *next;
         let paused = loop {
             if *next == run.requests.end {
@@ -333,7 +334,7 @@ impl Batch {
             let request = &self.requests[*next];
             if !plain || !matches!(request.route, Route::Own | Route::Hop(_)) {
                 // The slow way asks every question; most connections never see it.
-                match conn.gate(request.route, request.command, pause.as_ref(), monitored) {
+                match conn.gate(request.route, request.command, pause.as_ref(), observed) {
                     Gate::Engine => break Pause::Engine,
                     Gate::Stall(reason) => break Pause::Stall(reason),
                     Gate::Open => {}
@@ -566,7 +567,7 @@ enum Gate {
 }
 
 impl Connection {
-    fn gate(&self, route: Route, command: u16, pause: Option<&crate::core::Pause>, monitored: bool) -> Gate {
+    fn gate(&self, route: Route, command: u16, pause: Option<&crate::core::Pause>, observed: bool) -> Gate {
         if matches!(route, Route::Engine | Route::Unresolved | Route::Moved | Route::CrossSlot) || !self.authenticated {
             return Gate::Engine;
         }
@@ -576,7 +577,7 @@ impl Connection {
         {
             return Gate::Stall(Stalls::PAUSE);
         }
-        if monitored || self.modes.has(Modes::PER_REQUEST) || !matches!(route, Route::Own | Route::Hop(_)) {
+        if observed || self.modes.has(Modes::PER_REQUEST) || !matches!(route, Route::Own | Route::Hop(_)) {
             Gate::Engine
         } else {
             Gate::Open

@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::core::Core;
 use crate::ground;
+use crate::load::Refusal;
 use crate::memory;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
@@ -39,6 +40,8 @@ pub enum Failure {
     Turn(CoreId, io::Error),
     /// A core's thread ended without a word.
     Lost(CoreId),
+    /// The directory cannot be served as it is.
+    Refused(Refusal),
 }
 
 impl fmt::Display for Failure {
@@ -55,6 +58,7 @@ impl fmt::Display for Failure {
             Failure::Thread(error) => write!(f, "cannot start a thread: {error}"),
             Failure::Turn(core, error) => write!(f, "core {}: waiting for the kernel failed: {error}", core.0),
             Failure::Lost(core) => write!(f, "core {}: its thread ended unexpectedly", core.0),
+            Failure::Refused(refusal) => write!(f, "{refusal}"),
         }
     }
 }
@@ -155,7 +159,8 @@ impl Machine {
                 }
             }
         }
-        failure.map_or(Ok(()), Err)
+        let refused = self.shared.loading.refusal().map(Failure::Refused);
+        refused.or(failure).map_or(Ok(()), Err)
     }
 }
 

@@ -57,6 +57,12 @@ impl Recipe {
         self
     }
 
+    /// Keeps what is written in this directory of the simulated disk.
+    pub fn with_directory(mut self, path: &str) -> Recipe {
+        self.settings.dir = Some(path.into());
+        self
+    }
+
     /// Lets every core listen on its own port as well.
     pub fn with_cluster_ports(mut self) -> Recipe {
         self.cluster_ports = true;
@@ -72,6 +78,9 @@ pub struct World {
     pub cores: Vec<Core<Sim>>,
     /// Printed when something fails, so that it can be seen again.
     pub seed: u64,
+    /// What the operator set, for the next start.
+    settings: Settings,
+    starts: u64,
 }
 
 impl World {
@@ -80,8 +89,15 @@ impl World {
         let Recipe { seed, cores, cluster_ports, network, mut settings } = recipe;
         let net = SimNet::new(seed, network);
         settings.cluster_port_first = cluster_ports.then_some(CLUSTER_PORT_FIRST);
-        let cores = open_cores(&net, cores, settings, Options::default(), seed ^ 0x5eed);
-        World { net, cores, seed }
+        let cores = open_cores(&net, cores, settings.clone(), Options::default(), seed ^ 0x5eed);
+        World { net, cores, seed, settings, starts: 1 }
+    }
+
+    /// Kills the server and starts it again on so many cores, on the same disk. Every client's connection is gone.
+    pub fn restart(&mut self, cores: u16) {
+        self.cores.clear();
+        self.starts += 1;
+        self.cores = open_cores(&self.net, cores, self.settings.clone(), Options::default(), self.seed ^ 0x5eed ^ self.starts << 32);
     }
 
     /// A client of the main port; chance decides which core takes it.

@@ -42,7 +42,15 @@ impl<K: Kernel> Core<K> {
     /// Something with a file is done.
     pub(crate) fn take_file(&mut self, token: u64, outcome: Result<FileDone, FileFailure>) {
         let (owner, number) = FileOwner::of(token);
-        unreachable!("{owner:?} asked for nothing: {number} was answered {outcome:?}")
+        match owner {
+            // What recovery no longer wanted to know may be answered after its end.
+            FileOwner::Load => {
+                if let Some(load) = &mut self.loading {
+                    load.take_file(number, outcome);
+                }
+            }
+            _ => unreachable!("{owner:?} asked for nothing: {number} was answered {outcome:?}"),
+        }
     }
 }
 

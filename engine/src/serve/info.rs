@@ -261,7 +261,7 @@ impl View {
             .map(|(_, count)| count.calls - count.failed)
             .sum();
         fields!(text,
-            "loading": 0,
+            "loading": u8::from(core.is_loading()),
             "async_loading": 0,
             "current_cow_peak": 0,
             "current_cow_size": 0,
@@ -278,7 +278,7 @@ impl View {
             "rdb_saves": 0,
             "rdb_last_cow_size": 0,
             "rdb_last_load_keys_expired": 0,
-            "rdb_last_load_keys_loaded": 0,
+            "rdb_last_load_keys_loaded": core.shared.loading.keys(),
             "aof_enabled": 0,
             "aof_rewrite_in_progress": 0,
             "aof_rewrite_scheduled": 0,
@@ -292,6 +292,9 @@ impl View {
             "module_fork_in_progress": 0,
             "module_fork_last_cow_size": 0,
         );
+        if core.is_loading() {
+            tell_loading(core, text);
+        }
     }
 
     fn tell_stats(&self, text: &mut String) {
@@ -499,6 +502,21 @@ fn utilisation(stats: &CoreStats) -> f64 {
 }
 
 /// Processor time of the process and of the asking core's thread, as the system counts it: in hundredths of a second.
+/// How far recovery is. The time left assumes that the rest goes as fast as what is done.
+fn tell_loading<K: Kernel>(core: &Core<K>, text: &mut String) {
+    let (done, total) = core.shared.loading.progress();
+    let done = done.min(total);
+    let elapsed_s = core.now.monotonic.since(core.started) / 1_000_000_000;
+    fields!(text,
+        "loading_start_time": core.shared.started_wall.0 / 1000,
+        "loading_total_bytes": total,
+        "loading_rdb_used_mem": 0,
+        "loading_loaded_bytes": done,
+        "loading_loaded_perc": format_args!("{:.2}", done as f64 / total.max(1) as f64 * 100.0),
+        "loading_eta_seconds": (elapsed_s * (total - done)).checked_div(done).unwrap_or(1),
+    );
+}
+
 fn tell_cpu(text: &mut String) {
     let times = |path: &str| fs::read_to_string(path).ok().and_then(|stat| cpu_times(&stat)).unwrap_or([0.0; 4]);
     let [user, system, user_children, system_children] = times("/proc/self/stat");
