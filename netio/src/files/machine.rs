@@ -68,7 +68,7 @@ pub(super) fn perform(request: FileRequest, file: Option<&OpenFile>, locks: &mut
     Ok(Answer::Done(done))
 }
 
-fn open_read(path: &Path, direct: bool) -> Result<OpenFile, FileFailure> {
+pub(super) fn open_read(path: &Path, direct: bool) -> Result<OpenFile, FileFailure> {
     let failure = |step| move |cause| FileFailure::new(step, path, cause);
     let (file, direct) = open(path, false, direct).map_err(failure("open"))?;
     let bytes = file.metadata().map_err(failure("ask for the size of"))?.len();
@@ -195,12 +195,11 @@ fn write(file: &OpenFile, at: u64, buffer: Aligned, sync: bool) -> Result<FileDo
 
 /// Goes on after a short write from the last aligned byte.
 fn write_all(file: &OpenFile, at: u64, bytes: &[u8]) -> io::Result<()> {
-    let align = file.traits.align_bytes as usize;
     let mut done = 0;
     while done < bytes.len() {
         match file.file.write_at(&bytes[done..], at + done as u64) {
             Ok(taken) => {
-                let aligned = (done + taken) / align * align;
+                let aligned = file.aligned_down(done + taken);
                 let through = done + taken == bytes.len();
                 if aligned == done && !through {
                     return Err(io::ErrorKind::WriteZero.into());
@@ -215,7 +214,6 @@ fn write_all(file: &OpenFile, at: u64, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn read(file: &OpenFile, at: u64, mut buffer: Aligned) -> Result<FileDone, FileFailure> {
-    let align = file.traits.align_bytes as usize;
     let mut done = 0;
     while done < buffer.len() {
         match file.file.read_at(&mut buffer[done..], at + done as u64) {
@@ -223,7 +221,7 @@ fn read(file: &OpenFile, at: u64, mut buffer: Aligned) -> Result<FileDone, FileF
             Ok(got) => {
                 done += got;
                 // Only the end of the file is not aligned.
-                if done % align != 0 {
+                if file.aligned_down(done) != done {
                     break;
                 }
             }

@@ -6,14 +6,16 @@
 //!   connection owns no buffer.
 //! - A direct `send` goes past the ring, because on a socket with room it is cheaper than a submission;
 //!   only rests are submitted.
+//! - Files are read, written and synced on the same ring. Whatever else is done to a file blocks, and is left to a thread.
 //! - A connection's slot, descriptor and rest stay until the kernel has completed every request that
-//!   names them. Completions carry operation, generation and index, so none is ever taken for another's.
+//!   names them, and so do a file and its buffer. Completions carry operation, generation and index, so none is ever taken for another's.
 //! - An empty buffer pool pauses receiving, an empty descriptor table pauses accepting; neither spins and
 //!   neither loses anything.
 //!
 //! It allocates nothing per event; slots, queues and lists grow to their high-water mark and stay.
 
 mod buffers;
+mod file;
 mod ring;
 
 use crate::address::{bound_address, peer_address};
@@ -30,6 +32,7 @@ use crate::options::Options;
 use crate::slab::Slab;
 use crate::stream::send_now;
 use buffers::{BUFFER_GROUP, Buffers};
+use file::{Operation, OperationId};
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 use ring::Ring;
@@ -61,6 +64,8 @@ pub struct Uring {
     /// Requests whose last completion is still to come.
     requests_under_way: usize,
     woken_in_turn: bool,
+    /// Completions are only waited for, and lead to nothing new.
+    dropping: bool,
     now: Now,
     facts: Facts,
     /// The kernel insists on one submitting thread.
@@ -71,6 +76,8 @@ struct Machine {
     ring: Ring,
     buffers: Buffers,
     conns: Slab<Conn>,
+    /// Reads, writes and syncs of files.
+    operations: Slab<Operation, OperationId>,
     /// Where the kernel puts the bell's count.
     bell_count: Box<u64>,
 }
@@ -139,6 +146,9 @@ mod op {
     /// A ring message of ours that failed.
     pub(super) const WAKE: u8 = 7;
     pub(super) const PROBE: u8 = 8;
+    pub(super) const FILE_READ: u8 = 9;
+    pub(super) const FILE_WRITE: u8 = 10;
+    pub(super) const FILE_SYNC: u8 = 11;
 }
 
 const GENERATION_BITS: u32 = 24;
@@ -165,7 +175,7 @@ impl Uring {
         let shared = Arc::new(Shared { bell, ring_fd: AtomicI32::new(ring.fd()) });
         ring.traits.multishot_receive = false;
         let mut kernel = Uring {
-            machine: ManuallyDrop::new(Machine { ring, buffers, conns: Slab::new(), bell_count: Box::new(0) }),
+            machine: ManuallyDrop::new(Machine { ring, buffers, conns: Slab::new(), operations: Slab::new(), bell_count: Box::new(0) }),
             files: Files::new(UringWaker(Arc::clone(&shared))),
             shared,
             wake_targets: Vec::new(),
@@ -175,6 +185,7 @@ impl Uring {
             rest_bytes: 0,
             requests_under_way: 0,
             woken_in_turn: false,
+            dropping: false,
             now: Now::of_machine(),
             facts: Facts { backend: "io_uring", release: machine_release(), stepped_down: None, features: Vec::new() },
             options,
@@ -217,9 +228,16 @@ impl Uring {
     fn push(&mut self, entry: squeue::Entry, counted: bool) {
         self.requests_under_way += usize::from(counted);
         // SAFETY: receives point to no memory of ours but the pool, sends to a rest that stays in its slot until
-        // the completion, the bell's read to `bell_count`; all of it is in `machine`, which is freed only when no
-        // request is under way. Cancels and ring messages carry no pointers.
+        // the completion, transfers of files to a buffer that stays in its operation, the bell's read to `bell_count`; all of it is in
+        // `machine`, which is freed only when no request is under way. Cancels, syncs and ring messages carry no pointers.
         unsafe { self.machine.ring.push(entry) };
+    }
+
+    /// Queues two requests, the second to begin when the first is done. Both are counted.
+    fn push_linked(&mut self, entries: [squeue::Entry; 2]) {
+        self.requests_under_way += entries.len();
+        // SAFETY: as above.
+        unsafe { self.machine.ring.push_linked(entries) };
     }
 
     /// Queues a request whose success is of no interest.
@@ -330,6 +348,7 @@ impl Uring {
                     self.wake_targets[index as usize].bell.ring();
                 }
             }
+            op @ (op::FILE_READ | op::FILE_WRITE | op::FILE_SYNC) => self.operation_completed(op, index, result, events),
             other => unreachable!("a completion of an unknown operation {other}"),
         }
     }
@@ -636,7 +655,12 @@ impl Kernel for Uring {
     }
 
     fn file(&mut self, token: u64, request: FileRequest) {
-        self.files.begin(token, request, &mut self.ready);
+        if !Uring::takes(&request) {
+            return self.files.begin(token, request, &mut self.ready);
+        }
+        if let Some(job) = self.files.admit(token, request, &mut self.ready) {
+            self.begin_operation(job);
+        }
     }
 
     fn peer_addr(&self, conn: ConnId) -> Option<SocketAddr> {
@@ -705,6 +729,7 @@ impl Kernel for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         self.shared.ring_fd.store(-1, Ordering::Relaxed);
+        self.dropping = true;
         for accepting in &mut self.listeners {
             accepting.stopping = true;
         }

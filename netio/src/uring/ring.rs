@@ -1,6 +1,6 @@
 //! The ring itself: set up with the richest flags this machine takes, entered once per turn.
 //!
-//! Knows nothing of connections. Submissions are queued by [`Ring::push`] and never lost: what does
+//! Knows nothing of connections and files. Submissions are queued by [`Ring::push`] and [`Ring::push_linked`] and never lost: what does
 //! not fit waits in a backlog and goes with a later call.
 
 use crate::facts::Feature;
@@ -17,9 +17,18 @@ pub(super) struct Ring {
     /// What `io_uring_enter` takes as its descriptor: the registered index, or the descriptor itself.
     enter_fd: i32,
     enter_flags: u32,
-    backlog: VecDeque<squeue::Entry>,
+    backlog: VecDeque<Queued>,
+    /// How often the kernel took a part of what was submitted.
+    cuts: u64,
     /// What the machine has and what it lacks.
     pub(super) traits: Traits,
+}
+
+/// What did not fit.
+enum Queued {
+    One(squeue::Entry),
+    /// Two that are submitted by one call: a link ends where a submission ends.
+    Linked([squeue::Entry; 2]),
 }
 
 /// What was found when the ring was set up.
@@ -98,7 +107,7 @@ impl Ring {
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         traits.ring_messages = probe.is_supported(opcode::MsgRingData::CODE) && !without.ring_messages;
-        let mut ring = Ring { enter_fd: ring.as_raw_fd(), enter_flags: 0, ring, backlog: VecDeque::new(), traits };
+        let mut ring = Ring { enter_fd: ring.as_raw_fd(), enter_flags: 0, ring, backlog: VecDeque::new(), cuts: 0, traits };
         if !without.registered_ring
             && let Ok(index) = register_ring_descriptor(ring.ring.as_raw_fd())
         {
@@ -122,21 +131,61 @@ impl Ring {
     /// # Safety
     /// Whatever memory the entry points to stays valid, and untouched by us, until its completion was seen.
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: by this function's contract.
+        if self.backlog.is_empty() && unsafe { self.ring.submission().push(&entry) }.is_ok() {
+            return;
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.queue(Queued::One(entry)) };
+    }
+
+    /// Queues two submissions, the second to begin when the first was done as a whole, and to be cancelled where it was not. They are linked
+    /// as long as the kernel takes all that is submitted; where it did not, [`Ring::cuts`] has counted on.
+    ///
+    /// # Safety
+    /// As for [`Ring::push`].
+    pub(super) unsafe fn push_linked(&mut self, [first, second]: [squeue::Entry; 2]) {
+        // SAFETY: by this function's contract.
+        unsafe { self.queue(Queued::Linked([first.flags(squeue::Flags::IO_LINK), second])) };
+    }
+
+    /// How often the kernel took only a part of what was submitted, which may have parted two that were linked.
+    pub(super) fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    /// # Safety
+    /// As for [`Ring::push`].
+    unsafe fn queue(&mut self, queued: Queued) {
         if self.backlog.is_empty() {
             // SAFETY: by this function's contract.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+            if unsafe { self.fits(&queued) } {
                 return;
             }
             // Full: let the kernel take what is there. Completions are not reaped here.
-            let queued = self.queued();
-            if self.call(queued, 0, 0, None).is_ok() {
-                // SAFETY: by this function's contract.
-                if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                    return;
-                }
+            let count = self.queued();
+            // SAFETY: by this function's contract.
+            if self.call(count, 0, 0, None).is_ok() && unsafe { self.fits(&queued) } {
+                return;
             }
         }
-        self.backlog.push_back(entry);
+        self.backlog.push_back(queued);
+    }
+
+    /// Puts it into the submission queue if all of it fits.
+    ///
+    /// # Safety
+    /// As for [`Ring::push`].
+    unsafe fn fits(&mut self, queued: &Queued) -> bool {
+        let mut submission = self.ring.submission();
+        // SAFETY: by this function's contract.
+        let pushed = unsafe {
+            match queued {
+                Queued::One(entry) => submission.push(entry),
+                Queued::Linked(entries) => submission.push_multiple(entries),
+            }
+        };
+        pushed.is_ok()
     }
 
     /// Whether a completion can be had without a system call.
@@ -188,12 +237,11 @@ impl Ring {
     }
 
     fn drain_backlog(&mut self) {
-        while let Some(entry) = self.backlog.front() {
-            // SAFETY: whoever pushed the entry promised for its memory.
-            if unsafe { self.ring.submission().push(entry) }.is_err() {
-                return;
+        while let Some(queued) = self.backlog.pop_front() {
+            // SAFETY: whoever pushed it promised for its memory.
+            if !unsafe { self.fits(&queued) } {
+                return self.backlog.push_front(queued);
             }
-            self.backlog.pop_front();
         }
     }
 
@@ -201,7 +249,7 @@ impl Ring {
         self.ring.submission().len() as u32
     }
 
-    fn call(&self, queued: u32, wanted: u32, flags: u32, timeout: Option<&KernelTimespec>) -> io::Result<()> {
+    fn call(&mut self, queued: u32, wanted: u32, flags: u32, timeout: Option<&KernelTimespec>) -> io::Result<()> {
         let arg =
             GetEventsArg { sigmask: 0, sigmask_bytes: 0, min_wait_us: 0, timeout: timeout.map_or(0, |t| std::ptr::from_ref(t) as u64) };
         let (flags, arg_at, arg_bytes) = match timeout {
@@ -212,14 +260,18 @@ impl Ring {
         // queued submissions are valid by the contract of `push`.
         let done =
             unsafe { libc::syscall(libc::SYS_io_uring_enter, self.enter_fd, queued, wanted, flags | self.enter_flags, arg_at, arg_bytes) };
-        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if done < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.cuts += u64::from(done < i64::from(queued));
+        Ok(())
     }
 
     /// Bytes mapped for the two queues.
     pub(super) fn memory_bytes(&self) -> usize {
         SUBMISSIONS_MAX as usize * size_of::<squeue::Entry>()
             + COMPLETIONS_MAX as usize * size_of::<cqueue::Entry>()
-            + self.backlog.capacity() * size_of::<squeue::Entry>()
+            + self.backlog.capacity() * size_of::<Queued>()
     }
 }
 
@@ -293,4 +345,66 @@ fn unregister_ring_descriptor(fd: RawFd, index: i32) {
     let update = Update { offset: index as u32, reserved: 0, data: 0 };
     // SAFETY: `update` is one valid entry and outlives the call. A failure leaves the entry to the thread's end.
     unsafe { libc::syscall(libc::SYS_io_uring_register, fd, UNREGISTER_RING_FDS, &raw const update, 1) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: u64 = 1;
+    const SECOND: u64 = 2;
+    const FILLER: u64 = 3;
+
+    fn nop(user_data: u64) -> squeue::Entry {
+        opcode::Nop::new().build().user_data(user_data)
+    }
+
+    /// A pair whose first fails, so that the second is cancelled if and only if it is linked to it.
+    fn pair() -> [squeue::Entry; 2] {
+        let no_file = io_uring::types::Fd(-1);
+        [opcode::Fsync::new(no_file).build().user_data(FIRST), nop(SECOND)]
+    }
+
+    /// Submits everything; returns what so many completions said to each second one of a pair.
+    fn seconds(ring: &mut Ring, mut completions: usize) -> Vec<i32> {
+        let mut seconds = Vec::new();
+        while completions > 0 {
+            ring.enter(Wait::Forever).unwrap();
+            while let Some(completion) = ring.pop() {
+                completions -= 1;
+                match completion.user_data() {
+                    FIRST => assert_eq!(completion.result(), -libc::EBADF),
+                    SECOND => seconds.push(completion.result()),
+                    _ => assert_eq!(completion.result(), 0),
+                }
+            }
+        }
+        seconds
+    }
+
+    #[test]
+    fn a_link_holds_where_the_queue_is_almost_full() {
+        let mut ring = Ring::set_up(Without::default()).expect("this machine allows io_uring");
+        let fillers = SUBMISSIONS_MAX as usize - 1;
+        for _ in 0..fillers {
+            // SAFETY: it points to no memory.
+            unsafe { ring.push(nop(FILLER)) };
+        }
+        // SAFETY: they point to no memory.
+        unsafe { ring.push_linked(pair()) };
+        assert_eq!(seconds(&mut ring, fillers + 2), [-libc::ECANCELED]);
+        assert_eq!(ring.cuts(), 0);
+    }
+
+    #[test]
+    fn a_link_holds_on_its_way_through_the_backlog() {
+        let mut ring = Ring::set_up(Without::default()).expect("this machine allows io_uring");
+        let rounds = SUBMISSIONS_MAX as usize;
+        for _ in 0..rounds {
+            ring.backlog.push_back(Queued::One(nop(FILLER)));
+            let [first, second] = pair();
+            ring.backlog.push_back(Queued::Linked([first.flags(squeue::Flags::IO_LINK), second]));
+        }
+        assert_eq!(seconds(&mut ring, 3 * rounds), vec![-libc::ECANCELED; rounds]);
+    }
 }
