@@ -1,15 +1,24 @@
-//! A value as the bytes that `DUMP` gives and `RESTORE` takes: Redis' RDB encoding with its footer.
+//! A value as the bytes that `DUMP` gives and `RESTORE` takes: Redis' RDB encoding with its footer. Whole files of it are read by
+//! [`Reader`] and written by [`Writer`].
 //!
 //! Reads what Redis since 2.6 and Valkey write, for the kinds of value there are here; writes what both read. Bytes from
 //! outside are refused, never trusted: no length in them reserves memory, and none of them makes this panic.
 
 mod crc64;
 mod lzf;
+mod reader;
+mod source;
+mod structure;
+mod writer;
 
 use crate::number::{self, Digits};
 use std::borrow::Cow;
 
-pub use crc64::crc64;
+pub use crc64::{crc64, crc64_append};
+pub use reader::{Entry, Item, Position, Reader, Value};
+pub use source::ReadError;
+pub use structure::OtherKind;
+pub use writer::Writer;
 
 /// What a payload held.
 #[derive(Clone, Debug, PartialEq, Eq)]

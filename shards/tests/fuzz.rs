@@ -6,7 +6,7 @@
 //! printed with its seed: make it a case of the unit tests.
 
 use shards::command::{COMMANDS_BY_NUMBER, Call, Handler, Resolved, introspect, keys_of, resolve, table};
-use shards::rdb::{self, Decoded};
+use shards::rdb::{self, Decoded, Entry, Item, ReadError, Reader, Value};
 use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Proto, Reply, Span, parse, split_words};
 use shards::{Db, KeySeed, Shard, ShardConfig, glob};
 use std::collections::HashSet;
@@ -128,6 +128,44 @@ fn payloads_are_read_or_refused() {
                 feature(&(body.get(1).map(|byte| byte >> 4), value.len().ilog2_or_zero()))
             }
             Err(refused) => feature(&(refused.text(), body.get(1).map(|byte| byte >> 4))),
+        }
+    });
+}
+
+#[test]
+fn rdb_files_are_read_or_refused() {
+    let every_kind = include_bytes!("dumps/redis-7.0.15.rdb");
+    let corpus: &[&[u8]] = &[
+        every_kind,
+        b"VALKEY080\xfe\x03\x00\x01k\x01v\x16\x01h\x01\x01f\x01v........\xff\0\0\0\0\0\0\0\0",
+        b"REDIS0009\x07\x01m\x05\x01\x05\x05\x03abc\x00\xff\0\0\0\0\0\0\0\0",
+    ];
+    let tokens: &[&[u8]] = &[
+        b"\x00\x01k",
+        b"\xc0",
+        b"\xc3\x05\x40\x80",
+        b"\x80\xff\xff\xff\xff",
+        b"\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xfc........",
+        b"\xfe\x05",
+        b"\x15\x01s",
+        b"\xff\0\0\0\0\0\0\0\0",
+    ];
+    fuzz("rdb files", 20_000, corpus, tokens, |input, _| {
+        let Ok(mut reader) = Reader::begin(input) else { return 0 };
+        let mut items = 0usize;
+        loop {
+            let at = reader.position().at;
+            assert!(at <= input.len() as u64);
+            match reader.next() {
+                Ok(Item::End) => return feature(&(1, items.ilog2_or_zero())),
+                Ok(Item::Key(Entry { value: Value::String(value), .. })) => assert!(value.len() <= 20 + input.len() * 132),
+                Ok(_) => {}
+                Err(ReadError::Damaged { what, .. }) => return feature(&(2, what)),
+                Err(other) => return feature(&(3, std::mem::discriminant(&other), items.ilog2_or_zero())),
+            }
+            assert!(reader.position().at > at, "an item takes bytes, so that reading ends");
+            items += 1;
         }
     });
 }

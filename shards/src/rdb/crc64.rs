@@ -2,7 +2,11 @@
 
 /// The checksum of `bytes`, eight bytes a step.
 pub fn crc64(bytes: &[u8]) -> u64 {
-    let mut crc = 0u64;
+    crc64_append(0, bytes)
+}
+
+/// The checksum of what `crc` is the checksum of, and `bytes` behind it.
+pub fn crc64_append(mut crc: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         let mixed = (crc ^ u64::from_le_bytes(*word)).to_le_bytes();
@@ -63,6 +67,7 @@ mod tests {
         for end in 0..bytes.len() {
             let slow = bytes[..end].iter().fold(0u64, |crc, byte| TABLES[0][usize::from(crc as u8 ^ byte)] ^ crc >> 8);
             assert_eq!(crc64(&bytes[..end]), slow);
+            assert_eq!(crc64_append(crc64(&bytes[..end / 3]), &bytes[end / 3..end]), slow);
         }
     }
 }
