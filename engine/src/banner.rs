@@ -1,11 +1,26 @@
 //! What a server says when it starts: everything an operator would otherwise have to ask.
 
+use crate::durability::Level;
 use crate::machine::Machine;
 use crate::options::{human_bytes, ranges};
+use crate::settings::Settings;
 use std::fmt::Write;
 
 /// This program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a crash may take back, in words.
+fn durability(settings: &Settings) -> String {
+    let ladder = settings.ladder();
+    let Some(dir) = &settings.dir else { return "none: a restart forgets everything".to_owned() };
+    let means = match ladder.default_level() {
+        Level::None => "what was written since the last snapshot may be lost".to_owned(),
+        Level::Periodic { ms } => format!("a crash may take back the last {ms} ms"),
+        Level::Every { n } => format!("a crash may take back the last {n} writes of each core"),
+        Level::Batch => "nothing acknowledged is ever lost".to_owned(),
+    };
+    format!("{ladder} in {}: {means}", dir.display())
+}
 
 /// The banner of a running server.
 pub fn banner(machine: &Machine) -> String {
@@ -37,7 +52,7 @@ pub fn banner(machine: &Machine) -> String {
         line("cluster", format!("one port a core, {first} to {last}: a cluster client needs no hop"));
     }
     line("memory", format!("at most {}, then {}", human_bytes(settings.memory_bytes_max), settings.policy.name()));
-    line("durability", "none: a restart forgets everything".to_owned());
+    line("durability", durability(settings));
     line("password", (if settings.password.is_some() { "required" } else { "none" }).to_owned());
     format!("corewheel {VERSION}\n{text}")
 }

@@ -12,6 +12,7 @@ pub struct Board {
     stopping: AtomicBool,
     /// Recovery, of which nothing is left once the server serves.
     pub loading: Loading,
+    failed: AtomicBool,
     /// Seed of the key hash, the same on all cores.
     pub key_seed: u64,
     /// Forty hexadecimal digits that name this run.
@@ -45,6 +46,7 @@ impl Board {
             lines,
             stopping: AtomicBool::new(false),
             loading: Loading::none(),
+            failed: AtomicBool::new(false),
             key_seed: entropy(),
             run_id,
             node_ids,
@@ -61,6 +63,17 @@ impl Board {
     /// Whether the cores were asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A core has stopped by itself: the others stop too, and wait for nothing of it.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// Whether a core has stopped by itself.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// Connections of all cores.

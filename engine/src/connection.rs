@@ -4,6 +4,7 @@ use crate::input::Input;
 use crate::settings::{ClientClass, OutputLimit};
 use netio::{ConnId, ListenerId, MonotonicNs};
 use shards::Db;
+use shards::log::Lsn;
 use shards::wire::{Partial, Proto};
 use std::collections::VecDeque;
 
@@ -54,6 +55,8 @@ pub struct Connection {
     pub stalls: Stalls,
     /// Receiving is paused.
     pub paused: bool,
+    /// Its first pending reply waits for the log, and its name is where such names are (see `parking`).
+    pub parked: bool,
     /// The peer has finished sending: close once everything has been answered.
     pub ended: bool,
     /// Replies that other cores still owe, and those behind them, in order.
@@ -176,6 +179,8 @@ pub enum Pending {
     Owed,
     /// It is here, but one before it is not.
     Ready(Vec<u8>),
+    /// It is here, and tells of what is durable only when the log is, up to there.
+    Parked(Lsn, Vec<u8>),
     /// Owed, but the client asked not to be told.
     OwedSilently,
 }
@@ -222,6 +227,7 @@ impl Connection {
             over_soft_since: None,
             stalls: Stalls::default(),
             paused: false,
+            parked: false,
             ended: false,
             pending: VecDeque::new(),
             sequence_front: 0,
@@ -276,11 +282,11 @@ impl Connection {
         self.window = if bytes > ANSWER_BYTES_LARGE { (self.window / 2).max(2) } else { (self.window + 1).min(WINDOW_MAX) };
     }
 
-    /// Takes a reply that was owed, and moves everything that is now due to `output`.
+    /// Takes a reply that was owed, and moves everything that is now due to `output`; the log is durable up to `synced`.
     ///
     /// # Panics
     /// If no such reply is owed: cores answer each ticket once.
-    pub fn settle_reply(&mut self, sequence: u32, reply: &[u8]) {
+    pub fn settle_reply(&mut self, sequence: u32, reply: &[u8], synced: Lsn) {
         self.note_answer(reply.len());
         let position = sequence.wrapping_sub(self.sequence_front) as usize;
         assert!(position < self.pending.len(), "a reply nobody is owed");
@@ -290,7 +296,7 @@ impl Connection {
             self.output.extend_from_slice(reply);
             self.pending.pop_front();
             self.sequence_front = self.sequence_front.wrapping_add(1);
-            self.release_ready();
+            self.release_ready(synced);
         } else {
             self.pending_bytes += reply.len();
             self.pending[position] = Pending::Ready(reply.to_vec());
@@ -299,18 +305,39 @@ impl Connection {
 
     /// Queues a reply of this core behind those still owed. Only while some are.
     pub fn queue_ready(&mut self, reply: &[u8]) {
-        self.pending_bytes += reply.len();
-        if let Some(Pending::Ready(last)) = self.pending.back_mut() {
-            // Not its own place in the order: nobody will ask for it by number, and places are counted by `Owed` only.
-            last.extend_from_slice(reply);
-            return;
-        }
-        self.pending.push_back(Pending::Ready(reply.to_vec()));
+        self.queue_reply(Lsn(0), reply, Lsn(u64::MAX));
     }
 
-    fn release_ready(&mut self) {
-        while let Some(Pending::Ready(_)) = self.pending.front() {
-            let Some(Pending::Ready(reply)) = self.pending.pop_front() else { unreachable!("just seen") };
+    /// Queues a reply of this core that may leave when the log is durable up to `until`, behind those that are still owed or wait.
+    /// What was appended to the log after `taken` will be durable together, more or less, and so such replies wait as one.
+    pub fn queue_reply(&mut self, until: Lsn, reply: &[u8], taken: Lsn) {
+        self.pending_bytes += reply.len();
+        // Not its own place in the order: nobody will ask for it by number, and places are counted by `Owed` only.
+        match self.pending.back_mut() {
+            Some(Pending::Ready(last)) if until == Lsn(0) => last.extend_from_slice(reply),
+            Some(Pending::Parked(last_until, last)) if until <= *last_until || *last_until > taken => {
+                *last_until = until.max(*last_until);
+                last.extend_from_slice(reply);
+            }
+            _ if until == Lsn(0) => self.pending.push_back(Pending::Ready(reply.to_vec())),
+            _ => self.pending.push_back(Pending::Parked(until, reply.to_vec())),
+        }
+    }
+
+    /// What the first pending reply waits for, if it waits for the log.
+    pub fn waits_until(&self) -> Option<Lsn> {
+        if let Some(Pending::Parked(until, _)) = self.pending.front() { Some(*until) } else { None }
+    }
+
+    /// Moves the first pending replies to `output` that wait for nothing; the log is durable up to `synced`.
+    pub fn release_ready(&mut self, synced: Lsn) {
+        loop {
+            let reply = match self.pending.front_mut() {
+                Some(Pending::Ready(reply)) => std::mem::take(reply),
+                Some(Pending::Parked(until, reply)) if *until <= synced => std::mem::take(reply),
+                _ => return,
+            };
+            self.pending.pop_front();
             self.pending_bytes -= reply.len();
             self.output.extend_from_slice(&reply);
             self.sequence_front = self.sequence_front.wrapping_add(1);
@@ -346,14 +373,37 @@ mod tests {
         conn.queue_ready(b"c");
         conn.queue_ready(b"d");
         let fifth = conn.reserve_reply();
-        conn.settle_reply(second, b"b");
+        conn.settle_reply(second, b"b", Lsn(0));
         assert_eq!(conn.output, b"");
-        conn.settle_reply(first, b"a");
+        conn.settle_reply(first, b"a", Lsn(0));
         assert_eq!(conn.output, b"abcd");
-        conn.settle_reply(fifth, b"e");
+        conn.settle_reply(fifth, b"e", Lsn(0));
         assert_eq!(conn.output, b"abcde");
         assert!(conn.pending.is_empty());
         assert_eq!(conn.pending_bytes, 0);
+    }
+
+    #[test]
+    fn replies_that_wait_for_the_log_keep_the_order() {
+        let mut conn = connection();
+        let taken = Lsn(10);
+        conn.queue_reply(Lsn(9), b"a", taken);
+        conn.queue_reply(Lsn(0), b"b", taken);
+        conn.queue_reply(Lsn(12), b"c", taken);
+        conn.queue_reply(Lsn(14), b"d", taken);
+        assert_eq!(conn.pending.len(), 2, "what will be durable together waits together, and what came meanwhile waits along");
+        let owed = conn.reserve_reply();
+        conn.queue_reply(Lsn(20), b"f", Lsn(15));
+        assert_eq!(conn.waits_until(), Some(Lsn(9)));
+        conn.release_ready(Lsn(13));
+        assert_eq!((&conn.output[..], conn.waits_until()), (&b"ab"[..], Some(Lsn(14))));
+        conn.release_ready(Lsn(14));
+        assert_eq!((&conn.output[..], conn.waits_until()), (&b"abcd"[..], None));
+        conn.settle_reply(owed, b"e", Lsn(19));
+        assert_eq!((&conn.output[..], conn.waits_until()), (&b"abcde"[..], Some(Lsn(20))));
+        conn.release_ready(Lsn(20));
+        assert_eq!(conn.output, b"abcdef");
+        assert!(conn.pending.is_empty() && conn.pending_bytes == 0);
     }
 
     #[test]
@@ -363,8 +413,8 @@ mod tests {
         let silent = conn.reserve_reply();
         conn.modes.set(Modes::REPLY_OFF, false);
         let loud = conn.reserve_reply();
-        conn.settle_reply(loud, b"x");
-        conn.settle_reply(silent, b"y");
+        conn.settle_reply(loud, b"x", Lsn(0));
+        conn.settle_reply(silent, b"y", Lsn(0));
         assert_eq!(conn.output, b"x");
     }
 
@@ -373,12 +423,12 @@ mod tests {
         let mut conn = connection();
         for _ in 0..10 {
             let ticket = conn.reserve_reply();
-            conn.settle_reply(ticket, &vec![0; ANSWER_BYTES_LARGE + 1]);
+            conn.settle_reply(ticket, &vec![0; ANSWER_BYTES_LARGE + 1], Lsn(0));
         }
         assert_eq!(conn.window, 2);
         for _ in 0..2000 {
             let ticket = conn.reserve_reply();
-            conn.settle_reply(ticket, b":1\r\n");
+            conn.settle_reply(ticket, b":1\r\n", Lsn(0));
         }
         assert_eq!(conn.window, WINDOW_MAX);
     }

@@ -4,21 +4,26 @@ use crate::board::Board;
 use crate::connection::{Connection, Modes, Stalls};
 use crate::entry_clock::EntryClock;
 use crate::executor::Executor;
-use crate::hold::Holds;
+use crate::hold::{Holds, JointId};
 use crate::intake::Batch;
 use crate::joint::Joint;
+use crate::journal::Journal;
 use crate::latency::{LatencyMonitor, Moment};
 use crate::load::Load;
+use crate::log::Writer;
 use crate::metrics::Metrics;
 use crate::parcel::Ticket;
+use crate::parking::Parking;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
 use crate::serve::{Serve, Survey};
 use crate::settings::{ClientClass, Settings};
 use crate::slowlog::Slowlog;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
+use shards::log::Lsn;
 use shards::{Ground, KeySeed, Lfu, Shard, ShardConfig};
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +68,16 @@ pub struct Core<K: Kernel> {
     pub(crate) joints: HashMap<u64, Joint>,
     pub(crate) joint_next: u64,
     pub(crate) surveys: HashMap<Ticket, Survey<K>>,
+    /// Parts of commands over several cores that this core has logged, while others may not have: each with its last entry.
+    pub(crate) open_parts: HashMap<JointId, Lsn>,
+    /// Who writes the log, if there is one.
+    pub(crate) writer: Option<Writer>,
+    /// What waits for the log.
+    pub(crate) parking: Parking,
+    /// How many keys had expired when the log last said how late it was.
+    pub(crate) expired_logged: u64,
+    /// Why the log cannot go on.
+    pub(crate) log_broken: Option<String>,
     /// Where commands on several cores' keys run, kept between uses.
     pub(crate) scratch_shard: Option<Shard>,
 
@@ -88,6 +103,32 @@ pub struct Core<K: Kernel> {
     batch: Batch,
     pub(crate) output: Vec<u8>,
 }
+
+/// Why a core stopped by itself.
+#[derive(Debug)]
+pub enum Halt {
+    /// Its kernel failed.
+    Kernel(io::Error),
+    /// Its log could not be written or synced: the step, the file, and the system's reason. Nothing that waited for it was told.
+    Log(String),
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Halt {
+        Halt::Kernel(error)
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Halt::Kernel(error) => write!(f, "waiting for the kernel failed: {error}"),
+            Halt::Log(why) => write!(f, "the log cannot go on: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Halt {}
 
 /// `CLIENT PAUSE`.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +169,8 @@ impl<K: Kernel> Core<K> {
             kernel,
             executor: Executor {
                 shard: Shard::new(config),
+                journal: Journal::default(),
+                depends: Lsn(0),
                 holds: Holds::default(),
                 metrics: Metrics::default(),
                 slowlog: Slowlog::new(id.0, placement.core_count()),
@@ -154,6 +197,11 @@ impl<K: Kernel> Core<K> {
             joints: HashMap::new(),
             joint_next: 0,
             surveys: HashMap::new(),
+            open_parts: HashMap::new(),
+            writer: None,
+            parking: Parking::default(),
+            expired_logged: 0,
+            log_broken: None,
             scratch_shard: None,
             loading: None,
             entry_clock: EntryClock::new(now),
@@ -221,8 +269,13 @@ impl<K: Kernel> Core<K> {
         self.listener_modes.iter().find_map(|(listener, _)| self.kernel.listener_addr(*listener)).map(|addr| addr.port())
     }
 
+    /// Whether the turn loop may end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop == Stop::Stopped
+    }
+
     /// Turns until told to stop.
-    pub fn run(&mut self) -> io::Result<()> {
+    pub fn run(&mut self) -> Result<(), Halt> {
         while self.stop != Stop::Stopped {
             let wait = self.wait();
             self.turn(wait)?;
@@ -231,23 +284,28 @@ impl<K: Kernel> Core<K> {
     }
 
     /// One turn. Each stage drains a queue and fills the next; only the first may wait.
-    pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
+    pub fn turn(&mut self, wait: Wait) -> Result<(), Halt> {
         let mut events = std::mem::take(&mut self.events);
         self.kernel.turn(wait, &mut events)?;
         self.peers.awake();
         self.now = self.entry_clock.advance(self.kernel.now());
+        self.executor.journal.begin_turn(self.now.monotonic);
         let worked = !events.is_empty();
         let started_ns = self.kernel.stamp_ns();
 
         self.take_events(&mut events); // completions -> runs of received bytes
         self.events = events;
         self.load(); //                   files -> this shard, until there is nothing left to recover
+        if let Some(why) = self.log_broken.take() {
+            return Err(Halt::Log(why));
+        }
         self.take_answers(); //           other cores' answers -> replies in order
         self.take_asks(); //              other cores' requests -> this shard -> answers
         self.run_batch(); //              runs -> requests -> this shard, or a lane
         self.run_ready(); //              connections whose stall ended -> as above
         self.retry_stalled();
         self.send_feed(); //              what was shown -> those who watch
+        self.pump_log(); //               what was logged -> one write
         self.flush_dirty(); //            replies -> one send per connection
         self.peers.publish(&mut self.kernel); // a turn's messages -> one publish, one wake per core
         self.tick(); //                   what is due
@@ -270,6 +328,9 @@ impl<K: Kernel> Core<K> {
             // One past the deadline's millisecond, else the turn would find nothing due and come back at once.
             let ms = deadline.0.saturating_sub(self.now.wall.0);
             until_ns = until_ns.min(ms.saturating_mul(1_000_000).saturating_sub(u64::from(self.now.wall_us_part) * 1000));
+        }
+        if let Some(due) = self.log_due() {
+            until_ns = until_ns.min(due.since(self.now.monotonic));
         }
         let spin_ns = u64::from(self.executor.settings.spin_us) * 1000;
         let spins = spin_ns > 0 && self.now.monotonic.since(self.worked_at) < spin_ns;
@@ -437,7 +498,7 @@ impl<K: Kernel> Core<K> {
             return;
         }
         for id in std::mem::take(&mut self.lane_stalled) {
-            let congested = self.peers.any_congested();
+            let congested = self.peers.any_congested() || self.waits_for_disk();
             let Some(conn) = self.connection(id) else { continue };
             if congested || !conn.window_is_open() {
                 self.lane_stalled.push(id);
@@ -585,6 +646,7 @@ impl<K: Kernel> Core<K> {
             let now = self.now_ms();
             self.executor.latency.note(Moment::ExpireCycle, ns, now);
         }
+        self.log_expiry();
     }
 
     /// What has no event of its own, ten times a second.
@@ -600,6 +662,7 @@ impl<K: Kernel> Core<K> {
         self.monitored = self.shared.monitor_count() > 0;
         self.sweep_connections();
         self.share_memory();
+        self.log_round();
         if let Some(pause) = self.pause
             && pause.until <= self.now.monotonic
         {
@@ -663,8 +726,11 @@ impl<K: Kernel> Core<K> {
     /// Tells the others how much memory this core holds, and takes its part of what is left.
     pub(crate) fn share_memory(&mut self) {
         let connections: usize = self.connections.iter().flatten().map(|conn| conn.memory_bytes()).sum();
-        let overhead =
-            connections + self.connections.capacity() * size_of::<usize>() + self.kernel.memory_bytes() + self.peers.memory_bytes();
+        let overhead = connections
+            + self.connections.capacity() * size_of::<usize>()
+            + self.kernel.memory_bytes()
+            + self.peers.memory_bytes()
+            + self.log_bytes();
         let shard = self.executor.shard.used_bytes();
         let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
         let max = self.executor.settings.memory_bytes_max;
@@ -679,6 +745,7 @@ impl<K: Kernel> Core<K> {
         self.executor.watch_slow(&settings);
         let lfu = Lfu { log_factor: settings.lfu_log_factor.into(), decay_minutes: settings.lfu_decay_minutes.into() };
         self.executor.shard.set_eviction(settings.policy, lfu);
+        self.apply_durability(&settings);
         self.executor.settings = settings;
         self.share_memory();
     }
@@ -692,6 +759,10 @@ impl<K: Kernel> Core<K> {
     fn drain(&mut self, until: MonotonicNs) {
         let busy = self.connections.iter().flatten().any(|conn| conn.sending || !conn.output.is_empty() || !conn.pending.is_empty());
         if busy && self.now.monotonic < until {
+            return;
+        }
+        // What clients were promised has no bound; a core that failed can promise nothing any more.
+        if !self.shared.has_failed() && !self.end_log() {
             return;
         }
         let ids: Vec<ConnId> = self.connections.iter().flatten().map(|conn| conn.id).collect();

@@ -6,10 +6,13 @@ use crate::executor::Job;
 use crate::hold::{Request, Waiter};
 use crate::intake::{Route, first_key, held_key};
 use crate::parcel::{Ask, Item, Parcel, Ticket};
+use crate::parking::Parked;
 use crate::peers::Way;
 use crate::placement::CoreId;
+use crate::survey::Question;
 use netio::{ConnId, Kernel};
 use shards::command::{COMMANDS_BY_NUMBER, Flags, resolve};
+use shards::log::Lsn;
 use shards::wire::{Malformed, Proto, Reply};
 use shards::{Db, Slot};
 
@@ -30,6 +33,7 @@ impl<K: Kernel> Core<K> {
         let command = request.command;
         let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));
         let mut reply = Vec::new();
+        let mut until = Lsn(0);
         self.refuse(id, route, &request, slot, authenticated, &mut Reply::new(&mut reply, request.proto));
         if !reply.is_empty() {
             if route != Route::Unresolved {
@@ -41,7 +45,7 @@ impl<K: Kernel> Core<K> {
                 self.show_monitors(id, &request);
             }
             match route {
-                Route::Own => self.run_own_request(id, request, hash, slot, &mut reply),
+                Route::Own => until = self.run_own_request(id, request, hash, slot, &mut reply),
                 Route::Hop(to) => self.hop(id, to, request, hash, slot),
                 Route::Joint => self.begin_joint(id, request),
                 Route::Everywhere => self.ask_everywhere(id, request),
@@ -63,10 +67,13 @@ impl<K: Kernel> Core<K> {
             conn.modes.set(Modes::REPLY_SKIP_NEXT, false);
             conn.modes.set(Modes::REPLY_SKIP, true);
         }
-        if conn.pending.is_empty() {
+        if conn.pending.is_empty() && until == Lsn(0) {
             output.extend_from_slice(&reply);
         } else if !reply.is_empty() {
-            conn.queue_ready(&reply);
+            let taken = self.executor.journal.taken();
+            let Some(conn) = self.connection(id) else { return };
+            conn.queue_reply(until, &reply, taken);
+            self.park_connection(id);
         }
     }
 
@@ -88,6 +95,12 @@ impl<K: Kernel> Core<K> {
                 let owner = self.placement.core_of(slot);
                 let (host, port) = self.node_address(id, owner);
                 reply.error(&format!("MOVED {} {host}:{port}", slot.0));
+            }
+            Route::Joint if command.flags.has(Flags::WRITE) && self.executor.journal.is_on() => {
+                // Once its parts are under way it must happen on every core.
+                if let Some(why) = self.executor.journal.refusal(command, request.args(), request.db) {
+                    reply.raw(why);
+                }
             }
             _ => {}
         }
@@ -113,21 +126,22 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    fn run_own_request(&mut self, id: ConnId, request: Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) {
+    /// Runs it, or lets it wait for a held key. Up to where the log must be durable before the reply may leave.
+    fn run_own_request(&mut self, id: ConnId, request: Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) -> Lsn {
         let args = request.args();
         if let Some(held) = held_key(request.command, args, request.db, &self.executor.holds) {
             let (db, key): (Db, Box<[u8]>) = (request.db, held.into());
-            let Some(conn) = self.connection(id) else { return };
+            let Some(conn) = self.connection(id) else { return Lsn(0) };
             let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
             self.executor.holds.wait(db, &key, Waiter::Own(ticket, hash, slot, request));
             self.stall(id, Stalls::JOINT);
-            return;
+            return Lsn(0);
         }
-        self.execute(&request, hash, slot, reply);
+        self.execute(&request, hash, slot, reply)
     }
 
-    /// Runs a request on this core's shard, now.
-    pub(crate) fn execute(&mut self, request: &Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) {
+    /// Runs a request on this core's shard, now. Up to where the log must be durable before the reply may leave.
+    pub(crate) fn execute(&mut self, request: &Request, hash: u32, slot: Slot, reply: &mut Vec<u8>) -> Lsn {
         let args = request.args();
         let job = Job {
             command: request.command,
@@ -139,6 +153,7 @@ impl<K: Kernel> Core<K> {
         };
         let Core { kernel, executor, .. } = self;
         executor.run(&job, reply, kernel.stamp_ns(), || kernel.stamp_ns());
+        executor.take_depends()
     }
 
     fn hop(&mut self, id: ConnId, to: CoreId, request: Request, hash: u32, slot: Slot) {
@@ -174,7 +189,8 @@ impl<K: Kernel> Core<K> {
 
     /// Takes what other cores ask, as long as they can be answered.
     pub(crate) fn take_asks(&mut self) {
-        while let Some((from, mut parcel)) = self.peers.next_asks() {
+        while !self.waits_for_disk() {
+            let Some((from, mut parcel)) = self.peers.next_asks() else { return };
             // Another core may have seen the end of recovery earlier; what it asks for is there.
             self.load();
             let mut items = parcel.take_items();
@@ -208,10 +224,8 @@ impl<K: Kernel> Core<K> {
             Item::Held(held) => self.take_held(*held),
             Item::Settle(settle) => self.take_settle(*settle),
             Item::Settled { joint, reply } => self.take_settled(joint, from, reply),
-            Item::Question(ticket, question) => {
-                let finding = self.answer_question(&question);
-                self.put(from, Way::Answer, Item::Finding(ticket, Box::new(finding)));
-            }
+            Item::Release(joint) => self.take_release(joint),
+            Item::Question(ticket, question) => self.take_question(from, ticket, &question),
             Item::Finding(ticket, finding) => self.take_finding(ticket, *finding),
             Item::Feed(lines) => self.take_feed(&lines),
         }
@@ -229,10 +243,30 @@ impl<K: Kernel> Core<K> {
         }
         let key = first_key(ask.command, args, ask.hash, ask.slot);
         let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0 };
-        let Core { kernel, executor, peers, .. } = self;
+        let Core { kernel, executor, peers, parking, .. } = self;
+        if executor.journal.is_on() {
+            // Only when it has run is it known whether its answer must wait.
+            let mut reply = Vec::new();
+            executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
+            let until = executor.take_depends();
+            if until > Lsn(0) {
+                return parking.park(until, Parked::Answer(from, ask.ticket, reply));
+            }
+            return peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply));
+        }
         peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| {
             executor.run(&job, out, kernel.stamp_ns(), || kernel.stamp_ns());
         });
+    }
+
+    /// Answers a question that every core is asked, when what it tells of is durable.
+    pub(crate) fn take_question(&mut self, from: CoreId, ticket: Ticket, question: &Question) {
+        let finding = Box::new(self.answer_question(question));
+        let until = self.executor.take_depends();
+        if until > Lsn(0) {
+            return self.parking.park(until, Parked::Finding(from, ticket, finding));
+        }
+        self.put(from, Way::Answer, Item::Finding(ticket, finding));
     }
 
     /// Ends a command's hold. Runs whoever waited for it, and grants the core to who wants it whole once nobody holds a key.
@@ -247,8 +281,10 @@ impl<K: Kernel> Core<K> {
                         continue;
                     }
                     let mut reply = Vec::new();
-                    self.execute(&request, hash, slot, &mut reply);
-                    self.settle(ticket, &reply);
+                    match self.execute(&request, hash, slot, &mut reply) {
+                        Lsn(0) => self.settle(ticket, &reply),
+                        until => self.parking.park(until, Parked::Reply(ticket, reply)),
+                    }
                     self.unstall(ticket.conn, Stalls::JOINT);
                 }
                 Waiter::Ask(from, ask, request) => {
@@ -260,8 +296,10 @@ impl<K: Kernel> Core<K> {
                         continue;
                     }
                     let mut reply = Vec::new();
-                    self.execute(&request, ask.hash, ask.slot, &mut reply);
-                    self.peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply));
+                    match self.execute(&request, ask.hash, ask.slot, &mut reply) {
+                        Lsn(0) => self.peers.outbox(from, Way::Answer).put_answer(ask.ticket, |out| out.extend_from_slice(&reply)),
+                        until => self.parking.park(until, Parked::Answer(from, ask.ticket, reply)),
+                    }
                 }
             }
         }
@@ -272,8 +310,11 @@ impl<K: Kernel> Core<K> {
 
     /// Gives a connection a reply it was owed.
     pub(crate) fn settle(&mut self, ticket: Ticket, reply: &[u8]) {
+        let synced = self.executor.journal.synced();
         let Some(conn) = self.connection(ticket.conn) else { return };
-        conn.settle_reply(ticket.sequence, reply);
+        conn.settle_reply(ticket.sequence, reply, synced);
+        self.park_connection(ticket.conn);
+        let Some(conn) = self.connection(ticket.conn) else { return };
         if !conn.stalls.has(Stalls::OUTPUT) || !conn.output.is_empty() {
             self.dirty.push(ticket.conn);
         }

@@ -3,11 +3,13 @@
 //! Whether the request came from a connection of this core, over a lane, or waited for a held key makes no difference here.
 
 use crate::hold::Holds;
+use crate::journal::Journal;
 use crate::latency::{LatencyMonitor, Moment};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
-use shards::command::{COMMANDS_BY_NUMBER, Call, Flags, Handler};
+use shards::command::{COMMANDS_BY_NUMBER, Call, Command, Flags, Handler};
+use shards::log::Lsn;
 use shards::wire::{Args, Proto, Reply};
 use shards::{Db, Key, Shard};
 use std::sync::Arc;
@@ -16,6 +18,10 @@ use std::sync::Arc;
 pub struct Executor {
     /// The data.
     pub shard: Shard,
+    /// What the log is to say.
+    pub journal: Journal,
+    /// Up to where the log must be durable before the last reply may leave; zero if it may. See [`Executor::take_depends`].
+    pub depends: Lsn,
     /// Keys held for commands on several cores.
     pub holds: Holds,
     /// Counts.
@@ -61,14 +67,22 @@ impl Executor {
         let Handler::Shard(handler) = command.handler else { unreachable!("{} does not run on a shard", command.name) };
         let reply_from = out.len();
         let evicted_before = self.shard.counts().evicted;
-        if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
-            out.extend_from_slice(OUT_OF_MEMORY);
-            self.metrics.commands[usize::from(job.command)].rejected += 1;
-            self.metrics.count_error(OUT_OF_MEMORY);
-            return clock();
+        let logs = self.journal.is_on();
+        if logs && let Some(refusal) = self.refusal(job, command) {
+            return self.reject(job, refusal, out, clock);
         }
+        if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
+            if logs {
+                self.log_victims(job.now);
+            }
+            return self.reject(job, OUT_OF_MEMORY, out, clock);
+        }
+        let changes_before = self.shard.changes();
         let mut call = Call { args: job.args, key: job.key, db: job.db, now: job.now, reply: Reply::new(out, job.proto) };
         handler(&mut self.shard, &mut call);
+        if logs {
+            self.log(job, command, changes_before);
+        }
         debug_assert!(out.len() > reply_from, "{} answered nothing", command.name);
         let ended_ns = clock();
         let ns = ended_ns.saturating_sub(started_ns);
@@ -84,6 +98,45 @@ impl Executor {
             }
         }
         ended_ns
+    }
+
+    /// Why a request that would write must not, as far as the log is concerned.
+    #[inline(never)]
+    fn refusal(&self, job: &Job<'_>, command: &Command) -> Option<&'static [u8]> {
+        if command.flags.has(Flags::WRITE) { self.journal.refusal(command, job.args, job.db) } else { None }
+    }
+
+    #[cold]
+    fn reject(&mut self, job: &Job<'_>, why: &'static [u8], out: &mut Vec<u8>, clock: impl FnOnce() -> u64) -> u64 {
+        out.extend_from_slice(why);
+        self.metrics.commands[usize::from(job.command)].rejected += 1;
+        self.metrics.count_error(why);
+        clock()
+    }
+
+    /// Appends to the journal what a request has done, and keeps what its reply tells of. Out of line: without a log it is not run.
+    #[inline(never)]
+    fn log(&mut self, job: &Job<'_>, command: &Command, changes_before: u64) {
+        self.log_victims(job.now);
+        if self.shard.changes() != changes_before {
+            self.journal.record(&self.shard, job, command);
+        }
+        self.depends = self.journal.depends(&self.shard, job, command);
+    }
+
+    /// Appends which keys had to make room.
+    pub fn log_victims(&mut self, now: u64) {
+        let mut victims: Vec<(Db, Box<[u8]>)> = Vec::new();
+        self.shard.drain_victims(&mut |db, key| victims.push((db, key.into())));
+        if self.journal.is_on() {
+            victims.iter().for_each(|(db, key)| self.journal.evict(*db, &self.shard.key(key), now));
+        }
+    }
+
+    /// Up to where the log must be durable before the last reply may leave; zero if it may. Asked once.
+    #[inline]
+    pub fn take_depends(&mut self) -> Lsn {
+        std::mem::take(&mut self.depends)
     }
 
     /// Whether a request that took so long is remembered by anybody.

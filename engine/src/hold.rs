@@ -9,8 +9,11 @@
 //! already, its second step claims the core first: no further hold is given, requests go on, and it is granted when the last key
 //! is let go. So it is not starved, and whoever it waits for waits for higher cores only.
 //!
-//! A core never waits for anything else while it holds, and a hold always ends with one [`Settle`].
+//! A core never waits for anything else while it holds, and a hold always ends with one [`Settle`]. Where the work is logged as
+//! parts on several cores, keys stay held after it until every part is durable, and a release ends the hold: a crash that leaves
+//! only some of the parts takes all of them back, and nobody may have seen one.
 
+use crate::journal::PartTag;
 use crate::parcel::{Ask, Ticket};
 use crate::placement::CoreId;
 use netio::ConnId;
@@ -39,6 +42,8 @@ pub struct Hold {
     pub wait: bool,
     /// Make room for a write first, refuse if there is none.
     pub room: bool,
+    /// Refuse if the log has no room for a write.
+    pub write: bool,
     /// What to answer with the grant.
     pub look: Look,
     /// The entry's clock, the same on every core of one command.
@@ -127,6 +132,8 @@ pub enum HoldOutcome {
     Busy,
     /// There is no room for a write. Nothing is held.
     NoRoom,
+    /// The log's disk has none. Nothing is held.
+    NoDisk,
 }
 
 /// What [`Look`] saw.
@@ -147,6 +154,8 @@ pub struct Settle {
     pub joint: JointId,
     /// What to do before letting go.
     pub work: Work,
+    /// Set if the log must keep what is done together with what other cores do.
+    pub part: Option<PartTag>,
     /// The entry's clock.
     pub now: u64,
 }
@@ -355,7 +364,7 @@ mod tests {
     }
 
     fn hold(number: u64, extent: Extent) -> Hold {
-        Hold { joint: joint(number), extent, wait: true, room: false, look: Look::Nothing, now: 0 }
+        Hold { joint: joint(number), extent, wait: true, room: false, write: false, look: Look::Nothing, now: 0 }
     }
 
     fn numbers(waiters: &VecDeque<Waiter>) -> Vec<u64> {

@@ -14,6 +14,7 @@ use crate::peers::Way;
 use crate::placement::{CoreId, Placement};
 use netio::{BufferId, ConnId, Kernel};
 use shards::command::{COMMANDS, COMMANDS_BY_NUMBER, Flags, Handler, Resolved, Spread, keys_of, resolve};
+use shards::log::Lsn;
 use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Span, parse};
 use shards::{Db, Key, Shard, Slot};
 use std::cell::Cell;
@@ -318,7 +319,7 @@ impl Batch {
         let now = core.now.wall.0;
         // Somebody has to look at every request: those who watch, or whoever says that nothing is served yet.
         let observed = core.monitored || core.loading.is_some();
-        let Core { connections, kernel, executor, peers, pause, .. } = core;
+        let Core { connections, kernel, executor, peers, pause, parking, .. } = core;
         let Some(conn) = connections.get_mut(run.conn.index as usize).and_then(|slot| slot.as_deref_mut()) else { return Pause::Done };
         let bytes: &[u8] = match &run.source {
             Source::Buffer(buffer) => kernel.bytes(*buffer),
@@ -326,6 +327,7 @@ impl Batch {
         };
         let plain = conn.authenticated && !observed && pause.is_none() && !conn.modes.has(Modes::PER_REQUEST);
         let first = *next;
+        let mut disk_is_behind = false;
         let paused = loop {
             if *next == run.requests.end {
                 break Pause::Done;
@@ -369,9 +371,11 @@ impl Batch {
                     if executor.slowlog.noted() != noted {
                         note_client(executor, kernel, conn);
                     }
-                    if !conn.pending.is_empty() {
-                        conn.queue_ready(&output[from..]);
+                    if executor.depends != Lsn(0) || !conn.pending.is_empty() {
+                        conn.queue_reply(executor.take_depends(), &output[from..], executor.journal.taken());
                         output.truncate(from);
+                        parking.park_connection(conn);
+                        disk_is_behind = executor.journal.is_full();
                     }
                 }
                 Route::Hop(to) => {
@@ -395,7 +399,7 @@ impl Batch {
                 _ => unreachable!("the gate sends everything else to the caller"),
             }
             *next += 1;
-            if conn.pending_bytes >= OUTPUT_BURST_BYTES {
+            if conn.pending_bytes >= OUTPUT_BURST_BYTES || disk_is_behind {
                 break Pause::Stall(Stalls::LANE);
             }
             if output.len() >= OUTPUT_BURST_BYTES {

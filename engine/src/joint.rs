@@ -5,19 +5,26 @@
 //! all it has (`FLUSHALL`, `SWAPDB`); or the records are brought here, the command runs on a scratch shard, and what it changed
 //! is sent back (`RENAME`, `BITOP`, anything). The last is slow and always right, so every command on keys has it.
 //!
-//! While one is under way its connection runs nothing else: what follows must see its effect.
+//! While one is under way its connection runs nothing else: what follows must see its effect. Where there is a log, each core logs
+//! its part with the names of all that have one; see [`crate::hold`] for how long the keys are held then.
 
 use crate::connection::{Modes, Stalls};
 use crate::core::Core;
-use crate::executor::{Job, OUT_OF_MEMORY};
-use crate::hold::{DbKey, Extent, Held, Hold, HoldOutcome, JointId, Look, Request, Settle, Sight, Work};
+use crate::durability::Level;
+use crate::executor::{Executor, Job, OUT_OF_MEMORY};
+use crate::hold::{DbKey, Extent, Held, Hold, HoldOutcome, JointId, Look, Replacement, Request, Settle, Sight, Work};
+use crate::journal::{DISK_FULL, Journal, PartTag};
 use crate::parcel::{Item, Ticket};
+use crate::parking::Parked;
 use crate::peers::Way;
 use crate::placement::CoreId;
+use crate::planted::{Bug, planted};
 use netio::{ConnId, Kernel};
 use shards::command::{COMMANDS_BY_NUMBER, Command, Flags, Spread, keys_of};
+use shards::log::{Lsn, PartMode};
 use shards::wire::{Args, Proto, Reply};
 use shards::{Db, Key, KeySeed, Shard, ShardConfig};
+use std::sync::Arc;
 
 /// A command on several cores, at the core that coordinates it.
 pub(crate) struct Joint {
@@ -26,6 +33,8 @@ pub(crate) struct Joint {
     parts: Vec<Part>,
     phase: Phase,
     now: u64,
+    /// Cores whose parts the log keeps together; none if it need not.
+    logged: Arc<[CoreId]>,
 }
 
 /// What one core has to do with it.
@@ -67,7 +76,7 @@ impl<K: Kernel> Core<K> {
         self.joint_next += 1;
         let now = self.now_ms();
         let cores: Vec<CoreId> = parts.iter().map(|part| part.core).collect();
-        self.joints.insert(number, Joint { ticket, request, parts, phase: Phase::Trying, now });
+        self.joints.insert(number, Joint { ticket, request, parts, phase: Phase::Trying, now, logged: Arc::new([]) });
         for (index, core) in cores.into_iter().enumerate() {
             self.ask_hold(number, index, core, false);
         }
@@ -108,6 +117,7 @@ impl<K: Kernel> Core<K> {
             extent: if command.spread == Spread::Everywhere { Extent::Whole } else { Extent::Keys(part.keys.clone()) },
             wait,
             room: command.flags.has(Flags::DENYOOM),
+            write: command.flags.has(Flags::WRITE),
             look,
             now: joint.now,
         };
@@ -119,38 +129,57 @@ impl<K: Kernel> Core<K> {
         match self.executor.holds.hold(hold.joint, &hold.extent) {
             Ok(()) => self.grant(&hold),
             Err(busy) if hold.wait => self.executor.holds.wait_to_hold(&busy, hold),
-            Err(_) => self.answer_hold(hold.joint, HoldOutcome::Busy),
+            Err(_) => self.answer_hold(hold.joint, HoldOutcome::Busy, Lsn(0)),
         }
     }
 
     /// A command holds what it wanted here: looks for it, or lets go if there is no room for its write.
     pub(crate) fn grant(&mut self, hold: &Hold) {
-        let outcome = if hold.room && !self.executor.shard.make_room(hold.now) {
+        if hold.write && self.executor.journal.is_on() && self.executor.journal.refuses_all() {
             self.wake_waiters(hold.joint);
-            HoldOutcome::NoRoom
-        } else {
-            HoldOutcome::Granted(self.look(hold))
-        };
-        self.answer_hold(hold.joint, outcome);
+            return self.answer_hold(hold.joint, HoldOutcome::NoDisk, Lsn(0));
+        }
+        let has_room = !hold.room || self.executor.shard.make_room(hold.now);
+        if hold.room {
+            self.executor.log_victims(hold.now.max(self.now_ms()));
+        }
+        if !has_room {
+            self.wake_waiters(hold.joint);
+            return self.answer_hold(hold.joint, HoldOutcome::NoRoom, Lsn(0));
+        }
+        let (sight, until) = self.look(hold);
+        self.answer_hold(hold.joint, HoldOutcome::Granted(sight), until);
     }
 
-    fn answer_hold(&mut self, joint: JointId, outcome: HoldOutcome) {
-        let held = Held { joint, core: self.id, outcome };
-        self.put(joint.core, Way::Answer, Item::Held(Box::new(held)));
+    fn answer_hold(&mut self, joint: JointId, outcome: HoldOutcome, until: Lsn) {
+        let held = Box::new(Held { joint, core: self.id, outcome });
+        if until > Lsn(0) {
+            // What it shows may end up in another core's log, which must not be ahead of this one.
+            return self.parking.park(until, Parked::Held(held));
+        }
+        self.put(joint.core, Way::Answer, Item::Held(held));
     }
 
-    fn look(&mut self, hold: &Hold) -> Sight {
+    /// What was asked for, and up to where the log must be durable before it may be shown.
+    fn look(&mut self, hold: &Hold) -> (Sight, Lsn) {
         match &hold.look {
-            Look::Nothing => Sight::Nothing,
-            Look::Reply(request) => Sight::Reply(self.run_part(request, hold.now)),
+            Look::Nothing => (Sight::Nothing, Lsn(0)),
+            Look::Reply(request) => {
+                let reply = self.run_part(request, hold.now);
+                (Sight::Reply(reply), self.executor.take_depends())
+            }
             Look::Records(keys) => {
-                let shard = &self.executor.shard;
-                Sight::Records(keys.iter().map(|(db, key)| shard.export(*db, &shard.key(key), hold.now)).collect())
+                let Executor { shard, journal, .. } = &self.executor;
+                let fresh = |(db, key): &DbKey| journal.park_until(journal.ladder().level(*db), journal.fresh_of(&shard.key(key)));
+                let until = keys.iter().map(fresh).max().unwrap_or_default();
+                (Sight::Records(keys.iter().map(|(db, key)| shard.export(*db, &shard.key(key), hold.now)).collect()), until)
             }
         }
     }
 
+    /// Runs a request of one core's keys, or of all it has. What its reply depends on is the executor's to say.
     fn run_part(&mut self, request: &Request, now: u64) -> Vec<u8> {
+        let now = now.max(self.now_ms());
         let mut reply = Vec::new();
         let args = request.args();
         let key = first_key_hashed(request.command, args, &self.executor.shard);
@@ -171,8 +200,8 @@ impl<K: Kernel> Core<K> {
                 if joint.parts.iter().any(|part| part.outcome.is_none()) {
                     return;
                 }
-                if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
-                    self.give_up(number);
+                if let Some(why) = joint.refusal() {
+                    self.give_up(number, why);
                 } else if joint.any(|outcome| matches!(outcome, HoldOutcome::Busy)) {
                     self.executor.metrics.joints_ordered += 1;
                     self.let_go(number);
@@ -183,8 +212,8 @@ impl<K: Kernel> Core<K> {
             }
             Phase::Ordering(at) => {
                 assert_eq!(at, index, "one core is asked at a time");
-                if joint.any(|outcome| matches!(outcome, HoldOutcome::NoRoom)) {
-                    self.give_up(number);
+                if let Some(why) = joint.refusal() {
+                    self.give_up(number, why);
                 } else if index + 1 < joint.parts.len() {
                     self.order(number, index + 1);
                 } else {
@@ -213,15 +242,15 @@ impl<K: Kernel> Core<K> {
             }
         }
         for core in held {
-            let settle = Settle { joint: JointId { core: self.id, number }, work: Work::Nothing, now };
+            let settle = Settle { joint: JointId { core: self.id, number }, work: Work::Nothing, part: None, now };
             self.put(core, Way::Ask, Item::Settle(Box::new(settle)));
         }
     }
 
-    fn give_up(&mut self, number: u64) {
+    fn give_up(&mut self, number: u64, why: &'static [u8]) {
         self.let_go(number);
-        self.executor.metrics.count_error(OUT_OF_MEMORY);
-        self.finish(number, OUT_OF_MEMORY.to_vec());
+        self.executor.metrics.count_error(why);
+        self.finish(number, why.to_vec());
     }
 
     /// All keys are held: does the work.
@@ -279,7 +308,10 @@ impl<K: Kernel> Core<K> {
         let mut reply = Vec::new();
         std::mem::swap(&mut scratch, &mut self.executor.shard);
         let Core { kernel, executor, .. } = self;
+        // What it changes here is nobody's; each core logs what it is sent back.
+        executor.journal.mute(true);
         executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
+        executor.journal.mute(false);
         std::mem::swap(&mut scratch, &mut self.executor.shard);
 
         let joint = self.joints.get_mut(&number).expect("under way");
@@ -311,37 +343,92 @@ impl<K: Kernel> Core<K> {
         for (part, work) in joint.parts.iter_mut().zip(&works) {
             part.settles = !matches!(work, Work::Nothing);
         }
+        let id = JointId { core: self.id, number };
+        let part = self.part_tag(id);
         for (core, work) in cores.into_iter().zip(works) {
-            let settle = Settle { joint: JointId { core: self.id, number }, work, now };
-            self.put(core, Way::Ask, Item::Settle(Box::new(settle)));
+            let part = part.clone().filter(|_| !matches!(work, Work::Nothing));
+            self.put(core, Way::Ask, Item::Settle(Box::new(Settle { joint: id, work, part, now })));
         }
         self.finish_if_settled(number);
     }
 
-    /// The end of a hold on this core.
+    /// How the log keeps the parts of a command together; `None` if only one core writes, or nothing is logged.
+    fn part_tag(&mut self, id: JointId) -> Option<PartTag> {
+        let journal = &self.executor.journal;
+        let joint = self.joints.get_mut(&id.number).expect("under way");
+        let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
+        // Most commands stay in their namespace; those that do not are logged if any is.
+        let leaves_db = command.spread == Spread::Everywhere || command.name == "copy";
+        if !journal.is_on() || (!leaves_db && journal.ladder().level(joint.request.db) == Level::None) {
+            return None;
+        }
+        let participants: Arc<[CoreId]> = joint.parts.iter().filter(|part| part.settles).map(|part| part.core).collect();
+        if participants.len() < 2 {
+            return None;
+        }
+        joint.logged = participants.clone();
+        let mode = if journal.ladder().parks_reads() { PartMode::Held } else { PartMode::Cut };
+        Some(PartTag { joint: id, mode, participants })
+    }
+
+    /// The work of a command over several cores on this one. Ends the hold, unless it is kept until other cores' parts are durable.
     pub(crate) fn take_settle(&mut self, settle: Settle) {
-        let Settle { joint, work, now } = settle;
-        let reply = match work {
-            Work::Nothing => None,
-            Work::Run(request) => Some(self.run_part(&request, now)),
-            Work::Store(records) => {
-                for (db, key, record) in records {
-                    let shard = &mut self.executor.shard;
-                    let key = shard.key(&key);
-                    match record {
-                        Some(bytes) => shard.import(db, &key, &bytes, now).expect("another core of this process gives records"),
-                        None => {
-                            shard.delete(db, &key, now);
-                        }
-                    }
-                }
-                Some(Vec::new())
-            }
+        let Settle { joint, work, part, now } = settle;
+        let now = now.max(self.now_ms());
+        let held = part.as_ref().is_some_and(|part| part.mode == PartMode::Held) && !planted(Bug::HoldsReleasedEarly);
+        let tagged = part.is_some();
+        if let Some(part) = part {
+            self.executor.journal.begin_part(part);
+        }
+        let (reply, mut until) = match work {
+            Work::Nothing => (None, Lsn(0)),
+            Work::Run(request) => (Some(self.run_part(&request, now)), self.executor.take_depends()),
+            Work::Store(records) => (Some(Vec::new()), self.store_records(&records, now)),
         };
-        self.wake_waiters(joint);
-        if let Some(reply) = reply {
+        if tagged {
+            let last = self.executor.journal.end_part(now);
+            self.open_parts.insert(joint, last);
+            if held {
+                until = self.executor.journal.park_until(Level::Batch, last);
+            }
+        }
+        if !held {
+            self.wake_waiters(joint);
+        }
+        let Some(reply) = reply else { return };
+        if until > Lsn(0) {
+            self.parking.park(until, Parked::Settled(joint, reply));
+        } else {
             self.put(joint.core, Way::Answer, Item::Settled { joint, reply });
         }
+    }
+
+    /// Puts records that another core has made. Up to where the log must be durable before that may be told.
+    fn store_records(&mut self, records: &[Replacement], now: u64) -> Lsn {
+        let Executor { shard, journal, .. } = &mut self.executor;
+        let is_logged = |journal: &Journal, db: Db| journal.is_on() && journal.ladder().level(db) != Level::None;
+        let last_logged = records.iter().rposition(|(db, ..)| is_logged(journal, *db));
+        let mut until = Lsn(0);
+        for (index, (db, key, record)) in records.iter().enumerate() {
+            let key = shard.key(key);
+            match record {
+                Some(bytes) => shard.import(*db, &key, bytes, now).expect("another core of this process gives records"),
+                None => {
+                    shard.delete(*db, &key, now);
+                }
+            }
+            if is_logged(journal, *db) {
+                journal.store(*db, &key, record.as_deref(), now, Some(index) < last_logged);
+                until = until.max(journal.park_until(journal.ladder().level(*db), journal.last()));
+            }
+        }
+        until
+    }
+
+    /// All parts of a command are as durable as they must be, on every core.
+    pub(crate) fn take_release(&mut self, joint: JointId) {
+        self.open_parts.remove(&joint);
+        self.wake_waiters(joint);
     }
 
     /// A core has done its part.
@@ -362,7 +449,10 @@ impl<K: Kernel> Core<K> {
         }
         let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         let reply = joint.join(command);
+        let logged = joint.logged.clone();
         self.finish(number, reply);
+        let id = JointId { core: self.id, number };
+        logged.iter().for_each(|core| self.put(*core, Way::Ask, Item::Release(id)));
     }
 
     fn finish(&mut self, number: u64, reply: Vec<u8>) {
@@ -379,6 +469,15 @@ impl Part {
 }
 
 impl Joint {
+    /// Why some core will not do it, if one will not.
+    fn refusal(&self) -> Option<&'static [u8]> {
+        self.parts.iter().find_map(|part| match part.outcome {
+            Some(HoldOutcome::NoRoom) => Some(OUT_OF_MEMORY),
+            Some(HoldOutcome::NoDisk) => Some(DISK_FULL),
+            _ => None,
+        })
+    }
+
     fn any(&self, is: impl Fn(&HoldOutcome) -> bool) -> bool {
         self.parts.iter().filter_map(|part| part.outcome.as_ref()).any(is)
     }

@@ -1,7 +1,7 @@
 //! The whole server: starts one thread per core, gives them each other, and waits until all have stopped.
 
 use crate::board::Board;
-use crate::core::Core;
+use crate::core::{Core, Halt};
 use crate::ground;
 use crate::load::Refusal;
 use crate::memory;
@@ -24,7 +24,7 @@ pub struct Machine {
     pub facts: Facts,
     /// The settings it was started with, ports filled in.
     pub settings: Arc<Settings>,
-    threads: Vec<thread::JoinHandle<io::Result<()>>>,
+    threads: Vec<thread::JoinHandle<Result<(), Halt>>>,
 }
 
 /// Why a server did not start, or stopped by itself.
@@ -36,8 +36,8 @@ pub enum Failure {
     Listen(netio::ListenError),
     /// A thread could not be started.
     Thread(io::Error),
-    /// A core's kernel failed while it ran.
-    Turn(CoreId, io::Error),
+    /// A core stopped by itself while it ran.
+    Turn(CoreId, Halt),
     /// A core's thread ended without a word.
     Lost(CoreId),
     /// The directory cannot be served as it is.
@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
                 Ok(())
             }
             Failure::Thread(error) => write!(f, "cannot start a thread: {error}"),
-            Failure::Turn(core, error) => write!(f, "core {}: waiting for the kernel failed: {error}", core.0),
+            Failure::Turn(core, halt) => write!(f, "core {}: {halt}", core.0),
             Failure::Lost(core) => write!(f, "core {}: its thread ended unexpectedly", core.0),
             Failure::Refused(refusal) => write!(f, "{refusal}"),
         }
@@ -148,13 +148,11 @@ impl Machine {
             let core = CoreId(index as u16);
             match thread.join() {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    // A core without its kernel serves nobody; the others must not pretend that all is well.
-                    self.shared.stop();
-                    failure.get_or_insert(Failure::Turn(core, error));
+                Ok(Err(halt)) => {
+                    failure.get_or_insert(Failure::Turn(core, halt));
                 }
                 Err(_) => {
-                    self.shared.stop();
+                    self.shared.fail();
                     failure.get_or_insert(Failure::Lost(core));
                 }
             }
@@ -174,7 +172,7 @@ fn run_core<K: Kernel>(
     open: impl Fn(CoreId) -> Result<K, String>,
     words: &mpsc::Sender<Word<K::Waker>>,
     opened: &mpsc::Receiver<Vec<K::Waker>>,
-) -> io::Result<()> {
+) -> Result<(), Halt> {
     pin(settings.cpus[usize::from(id.0)]);
     // The ring is opened on the thread that will use it: only that thread may.
     let kernel = match open(id) {
@@ -197,7 +195,13 @@ fn run_core<K: Kernel>(
             return Ok(());
         }
     }
-    core.run()
+    let ended = core.run();
+    if let Err(halt) = &ended {
+        // A core that failed serves nobody; the others must not pretend that all is well.
+        tracing::error!(core = id.0, "{halt}");
+        core.shared.fail();
+    }
+    ended
 }
 
 /// Keeps this thread on one processor. Refused in some containers; then the scheduler decides, which is slower and not wrong.

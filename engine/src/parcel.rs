@@ -49,6 +49,8 @@ pub enum Item {
         /// This core's part of the reply.
         reply: Vec<u8>,
     },
+    /// Every part of a command over several cores is durable, or logged where that is enough: ends what was still held for it.
+    Release(JointId),
     /// A question every core answers.
     Question(Ticket, Box<Question>),
     /// The answer to an [`Item::Question`].

@@ -1,6 +1,7 @@
 //! Questions that every core answers: clients, counts, settings. Control rate; never on the way of a key.
 
 use crate::latency::Event;
+use crate::log::LogCounts;
 use crate::metrics::Metrics;
 use crate::placement::CoreId;
 use crate::settings::Settings;
@@ -18,6 +19,8 @@ pub enum Question {
     Stats,
     /// Start counting again.
     ResetStats,
+    /// Is everything durable that you have done? Answered when it is.
+    Sync,
     /// Which of your clients match?
     Clients(ClientFilter),
     /// Close those of your clients that match.
@@ -197,6 +200,29 @@ pub struct CoreStats {
     pub client_output_max: u64,
     /// Lines not shown to those in `MONITOR` because there were too many.
     pub monitor_lines_dropped: u64,
+    /// What was logged; none without a directory.
+    pub log: Option<LogStats>,
+    /// By how many milliseconds the entry clock is ahead of the machine's.
+    pub clock_ahead_ms: u64,
     /// Nanoseconds this core has run.
     pub age_ns: u64,
+}
+
+/// One core's log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogStats {
+    /// What its writer has done.
+    pub counts: LogCounts,
+    /// Number of the newest entry.
+    pub lsn: u64,
+    /// Up to where it is durable.
+    pub synced_lsn: u64,
+    /// Bytes of entries that wait to be written.
+    pub waiting_bytes: u64,
+    /// Replies and other things that wait for it; a connection counts once.
+    pub parked: u64,
+    /// The disk's next file could not be made.
+    pub is_low: bool,
+    /// Writes are refused, because the disk is full.
+    pub refuses: bool,
 }

@@ -15,7 +15,7 @@ use engine::board::Board;
 use engine::core::Core;
 use engine::peers::Peers;
 use engine::placement::Placement;
-use engine::settings::Settings;
+use engine::settings::{LOG_SEGMENT_BYTES_MIN, Settings};
 use netio::sim::{Chance, ClientId, ClientView, Sim, SimNet, SimOptions};
 use netio::{Kernel, Listen, Options};
 use shards::wire::split_words;
@@ -57,9 +57,10 @@ impl Recipe {
         self
     }
 
-    /// Keeps what is written in this directory of the simulated disk.
+    /// Keeps what is written in this directory of the simulated disk, in files as small as they may be.
     pub fn with_directory(mut self, path: &str) -> Recipe {
         self.settings.dir = Some(path.into());
+        self.settings.log_segment_bytes = LOG_SEGMENT_BYTES_MIN;
         self
     }
 

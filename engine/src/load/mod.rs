@@ -49,6 +49,8 @@ pub(crate) struct Load {
     task: Task<Result<Birth, Refused>>,
     /// The task has come to its end: the log is being begun.
     birth: Option<Birth>,
+    /// The log can be written to; the other cores may not be so far.
+    is_ready: bool,
     /// When core 0 says next how far all are.
     line_next: MonotonicNs,
     started: MonotonicNs,
@@ -95,7 +97,7 @@ impl Load {
                 })
             }
         });
-        Load { task, birth: None, line_next: MonotonicNs(now.monotonic.0 + LINE_NS), started: now.monotonic }
+        Load { task, birth: None, is_ready: false, line_next: MonotonicNs(now.monotonic.0 + LINE_NS), started: now.monotonic }
     }
 }
 
@@ -249,16 +251,19 @@ impl<K: Kernel> Core<K> {
         if load.birth.is_none() {
             match load.task.step(&mut self.kernel, &mut self.executor) {
                 Some(Ok(birth)) => {
-                    self.begin_entries(&birth);
+                    self.begin_log(birth.node, birth.generation, birth.clock_ms);
                     load.birth = Some(birth);
-                    let shard = &self.executor.shard;
-                    let keys = (0..shard.db_count()).map(|db| shard.len(Db(db)) as u64).sum();
-                    self.shared.loading.tell_ready(self.id, keys, self.placement);
                 }
                 // Another core's reason, or this one's, is on the board.
                 Some(Err(Refused)) => return self.stop = Stop::Stopped,
                 None => {}
             }
+        }
+        if load.birth.is_some() && !load.is_ready && self.log_is_open() {
+            load.is_ready = true;
+            let shard = &self.executor.shard;
+            let keys = (0..shard.db_count()).map(|db| shard.len(Db(db)) as u64).sum();
+            self.shared.loading.tell_ready(self.id, keys, self.placement);
         }
         let is_over = self.shared.loading.is_over();
         if self.id == CoreId(0) && (is_over || self.now.monotonic >= load.line_next) {
@@ -266,13 +271,6 @@ impl<K: Kernel> Core<K> {
             self.tell_load(&load, is_over);
         }
         self.loading = Some(load).filter(|_| !is_over);
-    }
-
-    /// The entry clock goes on from where the last generation was.
-    fn begin_entries(&mut self, birth: &Birth) {
-        let now = self.kernel.now();
-        self.entry_clock.raise(birth.clock_ms, now);
-        self.now = self.entry_clock.advance(now);
     }
 
     /// One line that says how far all cores are.

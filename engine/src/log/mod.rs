@@ -1,7 +1,23 @@
 //! A core's log: what is written when, and what becomes of it.
 
+mod room;
+mod writer;
+
+pub use writer::LogCounts;
+pub(crate) use writer::{Identity, Writer};
+
+use crate::connection::Connection;
 use crate::core::Core;
-use netio::{FileDone, FileFailure, Kernel};
+use crate::directory::Directory;
+use crate::parcel::Item;
+use crate::parking::Parked;
+use crate::peers::Way;
+use crate::planted::{Bug, planted};
+use crate::settings::Settings;
+use crate::survey::LogStats;
+use netio::{ConnId, FileDone, FileFailure, Kernel, MonotonicNs};
+use room::Room;
+use shards::log::{Generation, Lsn, NodeId, StreamId};
 
 /// Who began something with a file: the top byte of its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +55,136 @@ impl FileOwner {
 }
 
 impl<K: Kernel> Core<K> {
+    /// Begins this core's stream of a generation, whose entries' clocks are nowhere behind `clock_floor_ms`. The directory of the log
+    /// exists. Commands may run when [`Core::log_is_open`].
+    pub(crate) fn begin_log(&mut self, node: NodeId, generation: Generation, clock_floor_ms: u64) {
+        let settings = &self.executor.settings;
+        let directory = Directory::new(settings.dir.as_ref().expect("whoever begins a log was given a directory"));
+        let identity = Identity {
+            directory,
+            node,
+            stream: StreamId { generation, core: self.id.0 },
+            core_count: self.placement.core_count(),
+            partitions: self.placement.partitions_of(self.id),
+        };
+        self.writer = Some(Writer::new(identity, settings.log_segment_bytes));
+        self.entry_clock.raise(clock_floor_ms, self.kernel.now());
+        self.now = self.entry_clock.advance(self.kernel.now());
+        self.executor.shard.note_victims(true);
+        self.executor.journal.open(clock_floor_ms);
+        self.pump_log();
+    }
+
+    /// Whether what commands do can be written.
+    pub(crate) fn log_is_open(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_open)
+    }
+
+    /// Takes what an operator said of durability.
+    pub(crate) fn apply_durability(&mut self, settings: &Settings) {
+        let ladder = settings.ladder();
+        if ladder != *self.executor.journal.ladder() {
+            self.executor.journal.set_ladder(ladder);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.set_segment_bytes(settings.log_segment_bytes);
+        }
+    }
+
+    /// Begins the write that is due.
+    pub(crate) fn pump_log(&mut self) {
+        let wanted = self.parking.wanted();
+        let Core { writer, kernel, executor, now, .. } = self;
+        let Some(writer) = writer else { return };
+        writer.pump(kernel, &mut executor.journal, wanted, *now);
+        if planted(Bug::AckedBeforeSync) {
+            self.release_parked();
+        }
+    }
+
+    /// When the next write is due; `None` if there is none, or something else must happen first.
+    pub(crate) fn log_due(&self) -> Option<MonotonicNs> {
+        self.writer.as_ref()?.due(&self.executor.journal, self.parking.wanted())
+    }
+
+    /// What the log has to do ten times a second.
+    pub(crate) fn log_round(&mut self) {
+        let Core { writer, kernel, executor, now, .. } = self;
+        if let Some(writer) = writer {
+            writer.round(kernel, &executor.journal, *now);
+        }
+    }
+
+    /// Says in the log how late it is, if something may have expired since it last did.
+    pub(crate) fn log_expiry(&mut self) {
+        if self.executor.journal.is_on() && self.executor.shard.counts().expired != self.expired_logged {
+            let now = self.now_ms();
+            if self.executor.journal.tick(now) {
+                self.expired_logged = self.executor.shard.counts().expired;
+            }
+        }
+    }
+
+    /// Whether nothing more should be run, because too much waits for the disk already.
+    pub(crate) fn waits_for_disk(&self) -> bool {
+        self.parking.is_full() || self.executor.journal.is_full()
+    }
+
+    /// Bytes that the log holds in memory.
+    pub(crate) fn log_bytes(&self) -> usize {
+        self.writer.as_ref().map_or(0, |writer| writer.memory_bytes() + self.executor.journal.memory_bytes() + self.parking.memory_bytes())
+    }
+
+    /// Ends the log in order, once nothing will be appended any more. Whether it has.
+    pub(crate) fn end_log(&mut self) -> bool {
+        if self.writer.is_none() {
+            return true;
+        }
+        if !self.joints.is_empty() || !self.open_parts.is_empty() || !self.executor.holds.is_empty() || !self.parking.is_empty() {
+            return false;
+        }
+        let writer = self.writer.as_mut().expect("just seen");
+        writer.end();
+        writer.is_closed()
+    }
+
+    /// What is answered next is told when all that was logged is durable.
+    pub(crate) fn depend_on_all(&mut self) {
+        let journal = &self.executor.journal;
+        if journal.last() > journal.synced() {
+            self.executor.depends = journal.last();
+        }
+    }
+
+    /// This core's log for `INFO`.
+    pub(crate) fn log_stats(&self) -> Option<LogStats> {
+        let writer = self.writer.as_ref()?;
+        let journal = &self.executor.journal;
+        Some(LogStats {
+            counts: writer.counts,
+            lsn: journal.last().0,
+            synced_lsn: journal.synced().0,
+            waiting_bytes: journal.waiting_bytes() as u64,
+            parked: self.parking.len() as u64,
+            is_low: writer.room() != Room::Enough,
+            refuses: journal.refuses_all(),
+        })
+    }
+
+    /// Takes a connection's name if its first pending reply waits for the log.
+    pub(crate) fn park_connection(&mut self, id: ConnId) {
+        let Core { connections, parking, .. } = self;
+        let conn: Option<&mut Connection> = connections.get_mut(id.index as usize).and_then(|slot| slot.as_deref_mut());
+        if let Some(conn) = conn.filter(|conn| conn.id == id) {
+            parking.park_connection(conn);
+        }
+    }
+
     /// Something with a file is done.
     pub(crate) fn take_file(&mut self, token: u64, outcome: Result<FileDone, FileFailure>) {
         let (owner, number) = FileOwner::of(token);
         match owner {
+            FileOwner::Log => self.take_log(number, outcome),
             // What recovery no longer wanted to know may be answered after its end.
             FileOwner::Load => {
                 if let Some(load) = &mut self.loading {
@@ -51,6 +193,45 @@ impl<K: Kernel> Core<K> {
             }
             _ => unreachable!("{owner:?} asked for nothing: {number} was answered {outcome:?}"),
         }
+    }
+
+    fn take_log(&mut self, number: u64, outcome: Result<FileDone, FileFailure>) {
+        let synced = self.executor.journal.synced();
+        let now_ms = self.now_ms();
+        let Core { writer, kernel, executor, .. } = self;
+        let writer = writer.as_mut().expect("only a writer asks");
+        if let Err(why) = writer.take(number, outcome, kernel, &mut executor.journal, now_ms) {
+            self.log_broken = Some(why);
+            return;
+        }
+        if self.executor.journal.synced() > synced {
+            self.release_parked();
+        }
+    }
+
+    /// Lets go what has waited for the log long enough.
+    fn release_parked(&mut self) {
+        let synced = self.executor.journal.synced();
+        for parked in self.parking.release(synced) {
+            match parked {
+                Parked::Conn(id) => self.release_connection(id, synced),
+                Parked::Reply(ticket, reply) => self.settle(ticket, &reply),
+                Parked::Answer(from, ticket, reply) => {
+                    self.peers.outbox(from, Way::Answer).put_answer(ticket, |out| out.extend_from_slice(&reply));
+                }
+                Parked::Finding(from, ticket, finding) => self.put(from, Way::Answer, Item::Finding(ticket, finding)),
+                Parked::Held(held) => self.put(held.joint.core, Way::Answer, Item::Held(held)),
+                Parked::Settled(joint, reply) => self.put(joint.core, Way::Answer, Item::Settled { joint, reply }),
+            }
+        }
+    }
+
+    fn release_connection(&mut self, id: ConnId, synced: Lsn) {
+        let Some(conn) = self.connection(id) else { return };
+        conn.parked = false;
+        conn.release_ready(synced);
+        self.dirty.push(id);
+        self.park_connection(id);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::memory::{available_bytes, machine_bytes};
 use crate::metrics::Metrics;
 use crate::serve::memory::Usage;
 use crate::serve::{REDIS_VERSION, merged_dbs, stats_of};
-use crate::survey::{CoreStats, DbStats, Question};
+use crate::survey::{CoreStats, DbStats, LogStats, Question};
 use netio::{ConnId, Kernel};
 use shards::command::{COMMANDS_BY_NUMBER, Flags};
 use shards::shard::Counts;
@@ -253,6 +253,8 @@ impl View {
     }
 
     fn tell_persistence<K: Kernel>(&self, core: &Core<K>, text: &mut String) {
+        let settings = &core.executor.settings;
+        let logs = || self.cores.iter().filter_map(|core| core.log.as_ref());
         // Nothing is ever saved, so every write since the start counts as unsaved.
         let writes: u64 = COMMANDS_BY_NUMBER
             .iter()
@@ -279,7 +281,7 @@ impl View {
             "rdb_last_cow_size": 0,
             "rdb_last_load_keys_expired": 0,
             "rdb_last_load_keys_loaded": core.shared.loading.keys(),
-            "aof_enabled": 0,
+            "aof_enabled": u8::from(settings.ladder().logs()),
             "aof_rewrite_in_progress": 0,
             "aof_rewrite_scheduled": 0,
             "aof_last_rewrite_time_sec": -1,
@@ -287,13 +289,34 @@ impl View {
             "aof_last_bgrewrite_status": "ok",
             "aof_rewrites": 0,
             "aof_rewrites_consecutive_failures": 0,
-            "aof_last_write_status": "ok",
+            "aof_last_write_status": if logs().any(|log| log.refuses) { "err" } else { "ok" },
             "aof_last_cow_size": 0,
             "module_fork_in_progress": 0,
             "module_fork_last_cow_size": 0,
+            "durability": settings.ladder(),
         );
         if core.is_loading() {
             tell_loading(core, text);
+        }
+        if logs().next().is_none() {
+            return;
+        }
+        let sum = |count: fn(&LogStats) -> u64| logs().map(count).sum::<u64>();
+        fields!(text,
+            "aof_pending_bio_fsync": sum(|log| log.counts.syncs_under_way),
+            "aof_buffer_length": sum(|log| log.waiting_bytes),
+            "log_bytes": sum(|log| log.counts.bytes),
+            "log_payload_bytes": sum(|log| log.counts.payload_bytes),
+            "log_frames": sum(|log| log.counts.frames),
+            "log_syncs": sum(|log| log.counts.syncs),
+            "log_segments": sum(|log| log.counts.segments),
+            "log_parked": sum(|log| log.parked),
+            "log_disk_low": u8::from(logs().any(|log| log.is_low)),
+            "log_refuses_writes": u8::from(logs().any(|log| log.refuses)),
+            "entry_clock_ahead_ms": self.cores.iter().map(|core| core.clock_ahead_ms).max().unwrap_or(0),
+        );
+        for (core, log) in self.cores.iter().filter_map(|core| Some((core.core.0, core.log.as_ref()?))) {
+            let _ = write!(text, "log_core{core}:lsn={},synced_lsn={}\r\n", log.lsn, log.synced_lsn);
         }
     }
 
@@ -433,7 +456,7 @@ impl View {
             "io_backend": facts.backend,
             "io_missing": none(missing.join(",")),
             "io_stepped_down": none(facts.stepped_down.clone().unwrap_or_default()),
-            "durability": "none",
+            "durability": core.executor.settings.ladder(),
             "cores": self.cores.len(),
             "utilisation": format_args!("{mean:.4}"),
             "turns": metrics.turns,

@@ -193,8 +193,7 @@ impl<K: Kernel> Core<K> {
             }
         }
         if own {
-            let finding = self.answer_question(&question);
-            self.take_finding(ticket, finding);
+            self.take_question(self.id, ticket, &question);
         }
     }
 

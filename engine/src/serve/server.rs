@@ -145,7 +145,14 @@ impl<K: Kernel> Core<K> {
             Question::SlowlogReset => self.executor.slowlog.clear(),
             Question::Latency => return Finding::Latency(self.executor.latency.events().to_vec()),
             Question::LatencyReset(names) => return Finding::Count(self.executor.latency.reset(names) as u64),
-            Question::Settings(settings) => self.apply_settings(settings.clone()),
+            Question::Sync => self.depend_on_all(),
+            Question::Settings(settings) => {
+                // Whoever asks for more safety is told that it holds when it holds for what was there before, too.
+                if settings.ladder() != *self.executor.journal.ladder() {
+                    self.depend_on_all();
+                }
+                self.apply_settings(settings.clone());
+            }
             Question::Pause { until_ns, writes_only } => self.pause_clients(*until_ns, *writes_only),
             Question::Monitored => self.monitored = true,
             Question::CountInSlot(slot) => {
@@ -190,6 +197,8 @@ impl<K: Kernel> Core<K> {
             client_input_max: conns().map(|conn| conn.input.capacity() as u64).max().unwrap_or(0),
             client_output_max: conns().map(|conn| conn.output.capacity() as u64).max().unwrap_or(0),
             monitor_lines_dropped: self.monitor_lines_dropped,
+            log: self.log_stats(),
+            clock_ahead_ms: self.entry_clock.ahead_ms(),
             age_ns: self.now.monotonic.since(self.started),
         }
     }

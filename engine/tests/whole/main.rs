@@ -2,6 +2,8 @@
 
 /// What clients may make the server hold.
 mod bounds;
+/// What the log promises, by level.
+mod durable;
 /// What a directory is recovered to, and what is refused.
 mod recovery;
 /// What the engine answers itself, command by command.

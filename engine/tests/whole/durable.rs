@@ -1,0 +1,345 @@
+//! The log and its ladder on a simulated disk: who is told what when, and what is there after the power was gone.
+
+use engine::core::Halt;
+use netio::SimDisk;
+use netio::sim::DiskOptions;
+use simulation::{Client, Recipe, World};
+use std::time::Duration;
+
+const DIR: &str = "/data";
+
+/// How long the disk takes for whatever it is asked, where a test looks between question and answer.
+const SLOW: DiskOptions = DiskOptions { latency_ns: 20_000_000..=20_000_000, ..DISK };
+
+/// A disk without faults.
+const DISK: DiskOptions = DiskOptions {
+    latency_ns: 20_000..=400_000,
+    slow_one_in: 0,
+    slow_ns: 0..=0,
+    capacity_bytes: 1 << 30,
+    full_one_in: 0,
+    write_error_one_in: 0,
+    sync_error_one_in: 0,
+    misdirect_one_in: 0,
+    rot_one_in: 0,
+    lies: false,
+};
+
+/// A server that serves, with a log at this level.
+fn world(seed: u64, cores: u16, durability: &str) -> World {
+    let mut world = World::new(Recipe::new(seed, cores).with_directory(DIR).set("durability", durability));
+    serves(&mut world);
+    world
+}
+
+/// Asks until recovery is over.
+fn serves(world: &mut World) {
+    let mut client = world.client();
+    for _ in 0..10_000 {
+        let said = world.ask(&mut client, "DBSIZE").to_string();
+        if !said.contains("LOADING") {
+            return;
+        }
+    }
+    panic!("recovery does not end; seed {}", world.seed);
+}
+
+fn disk(world: &World) -> SimDisk {
+    world.net.disk(0)
+}
+
+/// The power fails, comes back, and the server starts on so many cores.
+fn lose_power(world: &mut World, cores: u16) {
+    world.cores.clear();
+    disk(world).lose_power();
+    world.restart(cores);
+    serves(world);
+}
+
+/// Sends a line; the reply if it came within so many milliseconds.
+fn answered_within(world: &mut World, client: &mut Client, line: &str, ms: u64) -> Option<String> {
+    let until = world.net.now().monotonic.0 + ms * 1_000_000;
+    client.send(line);
+    loop {
+        world.turn_all();
+        if !world.net.busy() {
+            world.net.advance(Duration::from_micros(100));
+        }
+        if world.net.now().monotonic.0 > until {
+            return None;
+        }
+        client.pump();
+        if let Some(reply) = client.take_reply() {
+            return Some(reply.to_string());
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_at_batch_survives_the_power() {
+    for seed in 1..=12 {
+        let cores = 1 + seed as u16 % 3;
+        let mut world = world(seed, cores, "batch");
+        let mut client = world.client();
+        for number in 0..20 {
+            assert_eq!(world.ask(&mut client, &format!("SET k:{number} {number}")).to_string(), "+OK");
+            assert!(world.ask(&mut client, &format!("APPEND k:{} x", number / 2)).integer() > 0);
+        }
+        assert_eq!(world.ask(&mut client, "MSET k:1 a k:2 b k:3 c k:4 d").to_string(), "+OK");
+        assert_eq!(world.ask(&mut client, "RENAME k:1 k:99").to_string(), "+OK");
+        assert_eq!(world.ask(&mut client, "COPY k:2 k:98").to_string(), ":1");
+        assert_eq!(world.ask(&mut client, "DEL k:3 k:4 k:0").to_string(), ":3");
+        let digest = world.ask(&mut client, "DEBUG DIGEST").to_string();
+        // On fewer or more cores than before, too.
+        lose_power(&mut world, 1 + (seed as u16 + 1) % 3);
+        let mut client = world.client();
+        assert_eq!(
+            world.ask(&mut client, "MGET k:1 k:99 k:2 k:98 k:3 k:5").to_string(),
+            "[nil \"a\" \"b\" \"b\" nil \"5xx\"]",
+            "seed {seed}"
+        );
+        assert_eq!(world.ask(&mut client, "DEBUG DIGEST").to_string(), digest, "seed {seed}");
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 18, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_flush_of_all_cores_survives_whole() {
+    for seed in 1..=6 {
+        let mut world = world(seed, 3, "batch");
+        let mut client = world.client();
+        for number in 0..10 {
+            world.ask(&mut client, &format!("SET k:{number} x"));
+        }
+        assert_eq!(world.ask(&mut client, "SWAPDB 0 1").to_string(), "+OK");
+        world.ask(&mut client, "SET kept y");
+        assert_eq!(world.ask(&mut client, "SWAPDB 0 1").to_string(), "+OK");
+        assert_eq!(world.ask(&mut client, "FLUSHDB").to_string(), "+OK");
+        world.ask(&mut client, "SET after z");
+        lose_power(&mut world, 2);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "KEYS *").to_string(), "[\"after\"]", "seed {seed}");
+        world.ask(&mut client, "SELECT 1");
+        assert_eq!(world.ask(&mut client, "KEYS *").to_string(), "[\"kept\"]", "seed {seed}");
+    }
+}
+
+#[test]
+fn at_batch_a_reply_waits_for_the_disk_and_other_reads_do_not() {
+    for cores in [1, 3] {
+        let mut world = world(3, cores, "batch");
+        let mut writer = world.client();
+        let mut reader = world.client();
+        world.ask(&mut writer, "SET old 1");
+        disk(&world).set_options(SLOW);
+        assert_eq!(answered_within(&mut world, &mut writer, "SET new 2", 8), None, "the disk takes 20 ms");
+        // Not even somebody else may see it before it is safe, nor learn of it by a write that it makes fail.
+        assert_eq!(answered_within(&mut world, &mut reader, "GET old", 4).as_deref(), Some("\"1\""));
+        assert_eq!(answered_within(&mut world, &mut reader, "GET new", 4), None);
+        assert_eq!(world.reply(&mut writer).to_string(), "+OK");
+        assert_eq!(world.reply(&mut reader).to_string(), "\"2\"");
+        assert_eq!(answered_within(&mut world, &mut reader, "GET new", 4).as_deref(), Some("\"2\""));
+        assert_eq!(answered_within(&mut world, &mut writer, "SETNX new 3", 4).as_deref(), Some(":0"), "nothing was written");
+    }
+}
+
+#[test]
+fn replies_stay_in_order_when_some_wait_for_the_disk() {
+    for (seed, cores) in [(1, 1), (2, 2), (3, 4)] {
+        let mut world = world(seed, cores, "batch");
+        let mut client = world.client();
+        for number in 0..400 {
+            match number % 4 {
+                0 => client.send(&format!("SET k:{number} {number}")),
+                1 => client.send(&format!("ECHO {number}")),
+                2 => client.send(&format!("GET k:{}", number - 2)),
+                _ => client.send(&format!("MSET a:{number} 1 b:{number} 2 c:{number} 3")),
+            }
+        }
+        for number in 0..400 {
+            let expected = match number % 4 {
+                0 | 3 => "+OK".to_owned(),
+                1 => format!("\"{number}\""),
+                _ => format!("\"{}\"", number - 2),
+            };
+            assert_eq!(world.reply(&mut client).to_string(), expected, "reply {number}; seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_count_bounds_what_may_be_lost() {
+    let mut world = world(5, 1, "every:4");
+    let mut client = world.client();
+    disk(&world).set_options(SLOW);
+    for number in 0..3 {
+        assert_eq!(answered_within(&mut world, &mut client, &format!("SET k:{number} x"), 4).as_deref(), Some("+OK"));
+    }
+    assert_eq!(answered_within(&mut world, &mut client, "SET k:3 x", 8), None, "four writes would be unsynced");
+    assert_eq!(world.reply(&mut client).to_string(), "+OK");
+    for number in 0..50 {
+        world.ask(&mut client, &format!("SET n:{number} x"));
+    }
+    lose_power(&mut world, 1);
+    let mut client = world.client();
+    let kept = world.ask(&mut client, "KEYS n:*").parts().len();
+    assert!((47..=50).contains(&kept), "{kept} of 50 were kept");
+}
+
+#[test]
+fn a_period_bounds_what_may_be_lost_even_on_a_slow_disk() {
+    let mut world = world(6, 1, "periodic:100");
+    let mut client = world.client();
+    for number in 0..40 {
+        assert_eq!(answered_within(&mut world, &mut client, &format!("SET k:{number} x"), 3).as_deref(), Some("+OK"), "nobody waits");
+        world.pass(Duration::from_millis(10));
+    }
+    world.cores.clear();
+    disk(&world).lose_power();
+    world.restart(1);
+    serves(&mut world);
+    let mut client = world.client();
+    let kept = world.ask(&mut client, "DBSIZE").integer();
+    assert!((28..=40).contains(&kept), "{kept} of 40 were kept, one was written every 10 ms");
+    // A disk that takes longer than the period: then the reply waits.
+    disk(&world).set_options(DiskOptions { latency_ns: 400_000_000..=400_000_000, ..DISK });
+    world.ask(&mut client, "SET slow 1");
+    world.pass(Duration::from_millis(120));
+    assert_eq!(answered_within(&mut world, &mut client, "SET slow 2", 50), None, "something is older than the period and not safe");
+    let mut reader = world.client();
+    assert_eq!(answered_within(&mut world, &mut reader, "GET slow", 50).as_deref(), Some("\"2\""), "reads go on");
+}
+
+#[test]
+fn a_killed_process_loses_nothing_older_than_a_moment_at_any_level() {
+    for level in ["periodic:60000", "every:100000"] {
+        let mut world = world(7, 2, level);
+        let mut client = world.client();
+        for number in 0..30 {
+            world.ask(&mut client, &format!("SET k:{number} x"));
+        }
+        world.pass(Duration::from_millis(50));
+        world.cores.clear();
+        disk(&world).kill();
+        world.restart(2);
+        serves(&mut world);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 30, "{level}");
+    }
+}
+
+#[test]
+fn each_namespace_has_its_own_level() {
+    let mut world = world(8, 2, "none 1=batch");
+    let mut client = world.client();
+    world.ask(&mut client, "SET gone x");
+    for line in ["SELECT 1", "SET kept y", "SET moved z", "SET copied w"] {
+        world.ask(&mut client, line);
+    }
+    assert_eq!(world.ask(&mut client, "SWAPDB 0 1").to_string().split(' ').next(), Some("-ERR"));
+    assert_eq!(world.ask(&mut client, "MOVE moved 0").to_string(), ":1");
+    assert_eq!(world.ask(&mut client, "COPY copied other DB 0").to_string(), ":1");
+    world.ask(&mut client, "SELECT 0");
+    assert_eq!(world.ask(&mut client, "COPY gone here DB 1").to_string(), ":1");
+    lose_power(&mut world, 1);
+    let mut client = world.client();
+    assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 0);
+    world.ask(&mut client, "SELECT 1");
+    assert_eq!(world.ask(&mut client, "MGET kept copied here moved").to_string(), "[\"y\" \"w\" \"x\" nil]");
+}
+
+#[test]
+fn a_failed_sync_stops_the_core_and_releases_nothing() {
+    let mut world = world(9, 1, "batch");
+    let mut client = world.client();
+    world.ask(&mut client, "SET a 1");
+    disk(&world).set_options(DiskOptions { sync_error_one_in: 1, ..DISK });
+    client.send("SET b 2");
+    let halt = loop {
+        let core = &mut world.cores[0];
+        let wait = core.wait();
+        if let Err(halt) = core.turn(wait) {
+            break halt;
+        }
+        if !world.net.busy() {
+            world.net.advance_to_next_event();
+        }
+    };
+    let Halt::Log(why) = halt else { panic!("{halt}") };
+    assert!(why.contains("sync") && why.contains("/data/log/"), "{why}");
+    client.pump();
+    assert!(client.take_reply().is_none(), "what failed is not acknowledged");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_recovers() {
+    for cores in [1, 2] {
+        let mut world = world(10, cores, "batch");
+        let mut client = world.client();
+        disk(&world).set_options(DiskOptions { capacity_bytes: 512 * 1024, ..DISK });
+        let value = "v".repeat(2000);
+        let mut written = 0;
+        let refused = loop {
+            let said = world.ask(&mut client, &format!("SET k:{written} {value}")).to_string();
+            if said != "+OK" {
+                break said;
+            }
+            written += 1;
+            assert!(written < 2000, "never full");
+        };
+        assert!(refused.starts_with("-MISCONF the log's disk is full"), "{refused}");
+        assert_eq!(world.ask(&mut client, "STRLEN k:0").integer(), 2000, "reads go on");
+        assert_eq!(world.ask(&mut client, "GET none").to_string(), "nil");
+        let info = world.ask(&mut client, "INFO persistence").to_string();
+        assert!(info.contains("log_refuses_writes:1") && info.contains("aof_last_write_status:err"), "{info}");
+        disk(&world).set_options(DISK);
+        world.pass(Duration::from_millis(500));
+        assert_eq!(world.ask(&mut client, "SET back 1").to_string(), "+OK");
+        let keys = world.ask(&mut client, "DBSIZE").integer();
+        lose_power(&mut world, cores);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), keys, "nothing acknowledged is missing, nothing refused is there");
+    }
+}
+
+#[test]
+fn what_was_evicted_or_expired_stays_away() {
+    let mut world = world(11, 1, "batch");
+    let mut client = world.client();
+    world.ask(&mut client, "SET brief x PX 50");
+    world.ask(&mut client, "SET long y PX 600000");
+    world.pass(Duration::from_millis(300));
+    assert_eq!(world.ask(&mut client, "GET brief").to_string(), "nil");
+    lose_power(&mut world, 1);
+    let mut client = world.client();
+    assert_eq!(world.ask(&mut client, "MGET brief long").to_string(), "[nil \"y\"]");
+    let left = world.ask(&mut client, "PTTL long").integer();
+    assert!((1..=599_700).contains(&left), "{left}");
+}
+
+#[test]
+fn an_orderly_stop_keeps_everything_at_every_level() {
+    for level in ["periodic:3600000", "every:1000000", "batch"] {
+        let mut world = world(12, 2, level);
+        let mut client = world.client();
+        for number in 0..30 {
+            world.ask(&mut client, &format!("SET k:{number} x"));
+        }
+        client.send("SHUTDOWN NOSAVE");
+        let mut ended = false;
+        for _ in 0..100_000 {
+            world.turn_all();
+            ended = world.cores.iter().all(|core| core.is_stopped());
+            if ended {
+                break;
+            }
+            if !world.net.busy() {
+                world.net.advance_to_next_event();
+            }
+        }
+        assert!(ended, "{level}");
+        lose_power(&mut world, 1);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 30, "{level}");
+    }
+}
