@@ -22,6 +22,7 @@ mod replay;
 mod scan;
 pub mod shard;
 pub mod slot;
+pub mod snapshot;
 mod table;
 pub mod wheel;
 pub mod wire;

@@ -115,6 +115,7 @@ impl Shard {
 
     /// Empties some partitions of a database. The memory is given back in slices by later ticks.
     fn clear_partitions(&mut self, db: Db, partitions: &dyn Fn(u16) -> bool) {
+        self.overturn_before(&[db]);
         let mut cleared = Keyspace::default();
         for partition in (0..PARTITION_COUNT).filter(|partition| partitions(*partition)) {
             self.dbs[usize::from(db.0)].swap_partition(&mut cleared, &mut self.heap, PartitionId(partition));
@@ -126,6 +127,7 @@ impl Shard {
 
     /// Exchanges two databases' contents in some partitions.
     fn swap_partitions(&mut self, a: Db, b: Db, partitions: &dyn Fn(u16) -> bool) {
+        self.overturn_before(&[a, b]);
         let Ok([a, b]) = self.dbs.get_disjoint_mut([a, b].map(|db| usize::from(db.0))) else { return };
         for partition in (0..PARTITION_COUNT).filter(|partition| partitions(*partition)) {
             a.swap_partition(b, &mut self.heap, PartitionId(partition));

@@ -151,13 +151,34 @@ impl Cursor {
     }
 }
 
-fn digest_of(found: &Found<'_>) -> u64 {
-    // The seeds are part of the format: digests of different versions must agree.
-    let mut hasher = seahash::SeaHasher::with_seeds(0x636f_7265, 0x7768_6565, 0x6c64_6967, 0x6573_7401);
-    hasher.write_u64(found.key.len() as u64);
-    hasher.write(found.key);
-    hasher.write_u64(found.value.len() as u64);
-    hasher.write(found.value);
-    hasher.write_u64(found.deadline.map_or(0, |Deadline(at)| at));
-    hasher.finish()
+pub(crate) fn digest_of(found: &Found<'_>) -> u64 {
+    let mut digest = RecordDigest::new(found.key, found.value.len());
+    digest.value(found.value);
+    digest.finish(found.deadline)
+}
+
+/// The digest of one record whose value comes in pieces.
+pub(crate) struct RecordDigest(seahash::SeaHasher);
+
+impl RecordDigest {
+    #[inline]
+    pub(crate) fn new(key: &[u8], value_bytes: usize) -> RecordDigest {
+        // The seeds are part of the format: digests of different versions must agree.
+        let mut hasher = seahash::SeaHasher::with_seeds(0x636f_7265, 0x7768_6565, 0x6c64_6967, 0x6573_7401);
+        hasher.write_u64(key.len() as u64);
+        hasher.write(key);
+        hasher.write_u64(value_bytes as u64);
+        RecordDigest(hasher)
+    }
+
+    #[inline]
+    pub(crate) fn value(&mut self, piece: &[u8]) {
+        self.0.write(piece);
+    }
+
+    #[inline]
+    pub(crate) fn finish(&mut self, deadline: Option<Deadline>) -> u64 {
+        self.0.write_u64(deadline.map_or(0, |Deadline(at)| at));
+        self.0.finish()
+    }
 }

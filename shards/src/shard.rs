@@ -14,6 +14,7 @@ use crate::keyspace::Keyspace;
 use crate::record::{self, Record, Shape};
 use crate::replay::Replaying;
 use crate::slot::Slot;
+use crate::snapshot::{Assembly, NOT_WALKING, Walk};
 use crate::table::Place;
 use crate::wheel::Wheel;
 
@@ -133,6 +134,11 @@ pub struct Shard {
     pub(crate) counts: Counts,
     /// How often anything changed that a log must know of; see [`Shard::changes`].
     changes: u64,
+    /// The partition that is walked for a snapshot: what every change compares its own with.
+    pub(crate) walked: u16,
+    pub(crate) walk: Option<Box<Walk>>,
+    /// What has come of a long record that is being loaded.
+    pub(crate) assembly: Assembly,
     pub(crate) victims: Victims,
     pub(crate) replaying: Replaying,
     pub(crate) chance: Chance,
@@ -161,6 +167,9 @@ impl Shard {
             dead: Dead::default(),
             counts: Counts::default(),
             changes: 0,
+            walked: NOT_WALKING,
+            walk: None,
+            assembly: Assembly::default(),
             victims: Victims::default(),
             replaying: Replaying::default(),
             chance: Chance::new(config.chance_seed),
@@ -236,6 +245,9 @@ impl Shard {
     pub fn put(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
         self.changes += 1;
         let located = self.locate(db, key);
+        if self.walked == key.partition().0 {
+            self.leave_before(db, key.hash, key.bytes, located.map(|(_, handle)| handle));
+        }
         let old = located.map(|(_, handle)| self.record(handle)).filter(|record| !record.is_over(now));
         let deadline = match expiry {
             Expiry::Never => None,
@@ -283,6 +295,9 @@ impl Shard {
         }
         self.changes += 1;
         let (place, old) = self.locate(db, key).expect("just put");
+        if self.walked == key.partition().0 {
+            self.leave_before(db, key.hash, key.bytes, Some(old));
+        }
         self.mark_used(old, now);
         let record = self.record(old);
         let (shape, deadline) = (record.shape(), record.deadline());
@@ -330,6 +345,9 @@ impl Shard {
             return true;
         }
         self.changes += 1;
+        if self.walked == key.partition().0 {
+            self.leave_before(db, key.hash, key.bytes, Some(old));
+        }
         let bytes = Shape { has_deadline: deadline.is_some(), ..self.record(old).shape() }.bytes();
         self.dbs[usize::from(db.0)].note_deadline(old_deadline, deadline);
         if let (Some(_), Some(later)) = (old_deadline, deadline)
@@ -402,6 +420,7 @@ impl Shard {
     /// Empties a database. The memory is given back in slices by later ticks, so that this returns at once.
     pub fn clear(&mut self, db: Db) {
         self.changes += 1;
+        self.overturn_before(&[db]);
         let cleared = std::mem::take(&mut self.dbs[usize::from(db.0)]);
         if cleared.has_tables() {
             self.doomed.push(cleared);
@@ -411,6 +430,7 @@ impl Shard {
     /// Exchanges two databases' contents.
     pub fn swap(&mut self, a: Db, b: Db) {
         self.changes += 1;
+        self.overturn_before(&[a, b]);
         self.dbs.swap(usize::from(a.0), usize::from(b.0));
     }
 
@@ -528,6 +548,9 @@ impl Shard {
 
     /// Removes a record. Its handle is over with.
     pub(crate) fn remove_at(&mut self, db: Db, partition: PartitionId, place: Place, handle: Handle) {
+        if self.walked == partition.0 {
+            self.leave_before_removal(db, handle);
+        }
         let deadline = self.record(handle).deadline();
         let keyspace = &mut self.dbs[usize::from(db.0)];
         keyspace.note_deadline(deadline, None);

@@ -13,7 +13,7 @@ mod opening;
 mod plan;
 mod scan;
 mod segment;
-mod varint;
+pub(crate) mod varint;
 
 pub use entry::{Body, Cores, Entries, Entry, Part, PartMode, Words, encode, encode_command, entries};
 pub use frame::{FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_bytes, frame_header, read_block};
