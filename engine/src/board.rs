@@ -31,6 +31,7 @@ pub struct Board {
 struct Line {
     clients: AtomicU64,
     monitors: AtomicU64,
+    quiet: AtomicBool,
     memory_bytes: AtomicU64,
     memory_bytes_peak: AtomicU64,
 }
@@ -74,6 +75,12 @@ impl Board {
     /// Whether a core has stopped by itself.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// A core that is to stop has no clients any more, and no command of its own under way on others. Whether that is so of all.
+    pub fn publish_quiet(&self, core: CoreId) -> bool {
+        self.line(core).quiet.store(true, Ordering::Release);
+        self.lines.iter().all(|line| line.quiet.load(Ordering::Acquire))
     }
 
     /// Connections of all cores.

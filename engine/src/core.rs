@@ -10,7 +10,7 @@ use crate::joint::Joint;
 use crate::journal::Journal;
 use crate::latency::{LatencyMonitor, Moment};
 use crate::load::Load;
-use crate::log::Writer;
+use crate::log::{FindingBehindParts, Writer};
 use crate::metrics::Metrics;
 use crate::parcel::Ticket;
 use crate::parking::Parking;
@@ -70,6 +70,8 @@ pub struct Core<K: Kernel> {
     pub(crate) surveys: HashMap<Ticket, Survey<K>>,
     /// Parts of commands over several cores that this core has logged, while others may not have: each with its last entry.
     pub(crate) open_parts: HashMap<JointId, Lsn>,
+    /// Answers that have seen such parts.
+    pub(crate) findings_behind_parts: Vec<FindingBehindParts>,
     /// Who writes the log, if there is one.
     pub(crate) writer: Option<Writer>,
     /// What waits for the log.
@@ -198,6 +200,7 @@ impl<K: Kernel> Core<K> {
             joint_next: 0,
             surveys: HashMap::new(),
             open_parts: HashMap::new(),
+            findings_behind_parts: Vec::new(),
             writer: None,
             parking: Parking::default(),
             expired_logged: 0,
@@ -663,6 +666,7 @@ impl<K: Kernel> Core<K> {
         self.sweep_connections();
         self.share_memory();
         self.log_round();
+        self.end_patience();
         if let Some(pause) = self.pause
             && pause.until <= self.now.monotonic
         {
@@ -761,15 +765,14 @@ impl<K: Kernel> Core<K> {
         if busy && self.now.monotonic < until {
             return;
         }
-        // What clients were promised has no bound; a core that failed can promise nothing any more.
-        if !self.shared.has_failed() && !self.end_log() {
-            return;
-        }
         let ids: Vec<ConnId> = self.connections.iter().flatten().map(|conn| conn.id).collect();
         for id in ids {
             self.close(id);
         }
-        self.stop = Stop::Stopped;
+        // What was begun has no bound, because it is in the log of other cores; a core that failed can promise nothing any more.
+        if self.shared.has_failed() || self.end_log() {
+            self.stop = Stop::Stopped;
+        }
     }
 
     fn count_turn(&mut self, started_ns: u64) {

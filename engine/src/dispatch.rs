@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::executor::Job;
 use crate::hold::{Request, Waiter};
 use crate::intake::{Route, first_key, held_key};
+use crate::log::FindingBehindParts;
 use crate::parcel::{Ask, Item, Parcel, Ticket};
 use crate::parking::Parked;
 use crate::peers::Way;
@@ -263,10 +264,13 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn take_question(&mut self, from: CoreId, ticket: Ticket, question: &Question) {
         let finding = Box::new(self.answer_question(question));
         let until = self.executor.take_depends();
-        if until > Lsn(0) {
-            return self.parking.park(until, Parked::Finding(from, ticket, finding));
+        // No hold stands in the way of who looks at all keys.
+        let sees_parts = matches!(question, Question::Run(..)) && self.executor.journal.ladder().parks_reads();
+        if sees_parts && !self.open_parts.is_empty() {
+            let parts = self.open_parts.keys().copied().collect();
+            return self.findings_behind_parts.push(FindingBehindParts { parts, from, ticket, finding, until });
         }
-        self.put(from, Way::Answer, Item::Finding(ticket, finding));
+        self.tell_finding(from, ticket, finding, until);
     }
 
     /// Ends a command's hold. Runs whoever waited for it, and grants the core to who wants it whole once nobody holds a key.

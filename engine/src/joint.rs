@@ -429,6 +429,7 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn take_release(&mut self, joint: JointId) {
         self.open_parts.remove(&joint);
         self.wake_waiters(joint);
+        self.release_findings(joint);
     }
 
     /// A core has done its part.

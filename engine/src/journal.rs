@@ -99,6 +99,8 @@ pub struct Journal {
     /// The newest entry that touched all keys.
     fresh_all: Lsn,
     part: Option<PartTag>,
+    /// Whether anything was appended for that part.
+    part_appended: bool,
     /// Whether anything was appended since the last question, see [`Journal::depends`].
     appended: bool,
     words: Vec<u8>,
@@ -128,6 +130,7 @@ impl Default for Journal {
             fresh: Box::default(),
             fresh_all: Lsn(0),
             part: None,
+            part_appended: false,
             appended: false,
             words: Vec::new(),
             cores: Vec::new(),
@@ -343,7 +346,10 @@ impl Journal {
     /// Appends that a key had to make room.
     pub fn evict(&mut self, db: Db, key: &Key<'_>, now: u64) {
         if self.ladder.level(db) != Level::None {
+            // It is gone whatever becomes of the command that wanted the room.
+            let part = self.part.take();
             self.append(key.partition().0, db, now, Body::Evict { key: key.bytes }, false);
+            self.part = part;
             self.note_key(key);
         }
     }
@@ -360,12 +366,12 @@ impl Journal {
     /// What is appended until [`Journal::end_part`] is this part of a command over several cores.
     pub fn begin_part(&mut self, part: PartTag) {
         self.part = Some(part);
-        self.appended = false;
+        self.part_appended = false;
     }
 
     /// The part is complete. One that did nothing still says that it is there. Returns its last entry.
     pub fn end_part(&mut self, now: u64) -> Lsn {
-        if !std::mem::take(&mut self.appended) {
+        if !self.part_appended {
             self.append(PARTITION_ALL, Db(0), now, Body::Tick, false);
         }
         self.part = None;
@@ -381,6 +387,7 @@ impl Journal {
             mode: part.mode,
             participants: Cores::write(part.participants.iter().map(|core| core.0), &mut cores),
         });
+        self.part_appended |= part.is_some();
         let entry = Entry { partition, db, clock_ms, in_group, part, body };
         encode(&entry, self.filling.clock_ms, &mut self.filling.bytes);
         self.cores = cores;

@@ -9,15 +9,26 @@ pub(crate) use writer::{Identity, Writer};
 use crate::connection::Connection;
 use crate::core::Core;
 use crate::directory::Directory;
-use crate::parcel::Item;
+use crate::hold::JointId;
+use crate::parcel::{Item, Ticket};
 use crate::parking::Parked;
 use crate::peers::Way;
+use crate::placement::CoreId;
 use crate::planted::{Bug, planted};
 use crate::settings::Settings;
-use crate::survey::LogStats;
+use crate::survey::{Finding, LogStats};
 use netio::{ConnId, FileDone, FileFailure, Kernel, MonotonicNs};
 use room::Room;
 use shards::log::{Generation, Lsn, NodeId, StreamId};
+
+/// An answer that has seen parts of commands over several cores, of which other cores may not have theirs yet.
+pub(crate) struct FindingBehindParts {
+    pub(crate) parts: Vec<JointId>,
+    pub(crate) from: CoreId,
+    pub(crate) ticket: Ticket,
+    pub(crate) finding: Box<Finding>,
+    pub(crate) until: Lsn,
+}
 
 /// Who began something with a file: the top byte of its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,15 +146,16 @@ impl<K: Kernel> Core<K> {
         self.writer.as_ref().map_or(0, |writer| writer.memory_bytes() + self.executor.journal.memory_bytes() + self.parking.memory_bytes())
     }
 
-    /// Ends the log in order, once nothing will be appended any more. Whether it has.
+    /// Ends the log in order, once no core will append anything any more. Whether it has.
     pub(crate) fn end_log(&mut self) -> bool {
-        if self.writer.is_none() {
-            return true;
-        }
-        if !self.joints.is_empty() || !self.open_parts.is_empty() || !self.executor.holds.is_empty() || !self.parking.is_empty() {
+        let Some(writer) = &mut self.writer else { return true };
+        // Parts that this core has for others end with their commands, which are those cores' joints.
+        if !self.joints.is_empty() || !self.shared.publish_quiet(self.id) {
             return false;
         }
-        let writer = self.writer.as_mut().expect("just seen");
+        if !self.open_parts.is_empty() || !self.executor.holds.is_empty() || !self.parking.is_empty() || self.peers.has_work() {
+            return false;
+        }
         writer.end();
         writer.is_closed()
     }
@@ -178,6 +190,26 @@ impl<K: Kernel> Core<K> {
         if let Some(conn) = conn.filter(|conn| conn.id == id) {
             parking.park_connection(conn);
         }
+    }
+
+    /// Lets those go who have seen a part that is complete now.
+    pub(crate) fn release_findings(&mut self, joint: JointId) {
+        for mut waiting in std::mem::take(&mut self.findings_behind_parts) {
+            waiting.parts.retain(|part| *part != joint);
+            if waiting.parts.is_empty() {
+                self.tell_finding(waiting.from, waiting.ticket, waiting.finding, waiting.until);
+            } else {
+                self.findings_behind_parts.push(waiting);
+            }
+        }
+    }
+
+    /// Answers a question when the log is durable up to `until`.
+    pub(crate) fn tell_finding(&mut self, from: CoreId, ticket: Ticket, finding: Box<Finding>, until: Lsn) {
+        if until > self.executor.journal.synced() {
+            return self.parking.park(until, Parked::Finding(from, ticket, finding));
+        }
+        self.put(from, Way::Answer, Item::Finding(ticket, finding));
     }
 
     /// Something with a file is done.

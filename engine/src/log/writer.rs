@@ -275,7 +275,16 @@ impl Writer {
         }
     }
 
+    /// Says once that there is no room: it is tried again ten times a second.
+    fn tell_full(&self, failure: &FileFailure) {
+        if self.room == Room::Enough {
+            let core = self.identity.stream.core;
+            tracing::warn!(core, %failure, "the log's disk is full: when the file at hand is full too, writes are refused until there is space");
+        }
+    }
+
     fn look_at_room(&mut self, journal: &mut Journal) {
+        let before = self.room;
         self.room = match (&self.spare, &self.current) {
             _ if self.stuck.is_some() => Room::Full,
             (Spare::Refused | Spare::Removing, Some(current)) => {
@@ -286,6 +295,9 @@ impl Writer {
             (Spare::None | Spare::Creating | Spare::Heading(_), _) if self.room != Room::Enough => self.room,
             _ => Room::Enough,
         };
+        if before != Room::Enough && self.room == Room::Enough {
+            tracing::info!(core = self.identity.stream.core, "the log's disk has room again");
+        }
         journal.set_refuses(self.room == Room::Full);
     }
 
@@ -432,7 +444,7 @@ impl Writer {
             (Err(_), UnderWay::Sync(last)) if ignored => self.note_synced(last, journal),
             (Err(mut failure), UnderWay::Frame(frame)) if is_full(&failure) && failure.step != "sync" => match failure.buffer.take() {
                 Some(buffer) => {
-                    tracing::warn!(%failure, "the log's disk is full: writes are refused until there is space");
+                    self.tell_full(&failure);
                     self.stuck = Some((buffer, frame));
                 }
                 None => return Err(failure.to_string()),
@@ -491,11 +503,11 @@ impl Writer {
             (Spare::Publishing(segment), Ok(_)) => Spare::Ready(segment),
             (Spare::Removing, _) => Spare::Refused,
             (Spare::Creating, Err(failure)) if is_full(&failure) => {
-                tracing::warn!(%failure, "no room for the log's next file");
+                self.tell_full(&failure);
                 Spare::Refused
             }
             (Spare::Heading(segment), Err(failure)) if is_full(&failure) => {
-                tracing::warn!(%failure, "no room for the log's next file");
+                self.tell_full(&failure);
                 kernel.file(token(ASIDE), FileRequest::Close { file: segment.file });
                 kernel.file(token(SPARE), FileRequest::Unlink { path: self.spare_path() });
                 Spare::Removing

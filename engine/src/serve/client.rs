@@ -423,7 +423,7 @@ impl<K: Kernel> Core<K> {
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf={} qbuf-free={} \
              argv-mem=0 multi-mem=0 rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events={} cmd={} user={} redir=-1 resp={} lib-name={} \
-             lib-ver={}",
+             lib-ver={} durability={}",
             conn.client_id,
             self.peer_text(conn),
             self.local_text(conn),
@@ -446,6 +446,7 @@ impl<K: Kernel> Core<K> {
             if conn.proto == Proto::Resp3 { 3 } else { 2 },
             names.map_or("", |names| &names.lib_name),
             names.map_or("", |names| &names.lib_version),
+            self.executor.journal.ladder().level(conn.db),
         );
         Some(line)
     }

@@ -26,7 +26,7 @@ use crate::parcel::{Item, Ticket};
 use crate::peers::Way;
 use crate::placement::CoreId;
 use crate::survey::{CoreStats, DbStats, Finding, Question};
-use netio::{ConnId, Kernel};
+use netio::{ConnId, Kernel, MonotonicNs};
 use shards::command::COMMANDS_BY_NUMBER;
 use shards::wire::Reply;
 
@@ -45,7 +45,10 @@ pub(crate) type Serve<K> = fn(&mut Core<K>, ConnId, &Request, &mut Vec<u8>);
 pub(crate) struct Survey<K: Kernel> {
     waiting: usize,
     findings: Vec<Finding>,
-    then: Then<K>,
+    /// None if the reply was given without waiting any longer.
+    then: Option<Then<K>>,
+    /// When, and with what reply, that happens.
+    patience: Option<(MonotonicNs, Vec<u8>)>,
 }
 
 /// Makes one reply out of all cores' findings, which come in no particular order.
@@ -183,7 +186,7 @@ impl<K: Kernel> Core<K> {
         let Some(conn) = self.connection(id) else { return };
         let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
         self.stall(id, Stalls::JOINT);
-        self.surveys.insert(ticket, Survey { waiting: cores.len(), findings: Vec::new(), then });
+        self.surveys.insert(ticket, Survey { waiting: cores.len(), findings: Vec::new(), then: Some(then), patience: None });
         let mut own = false;
         for core in cores {
             if *core == self.id {
@@ -197,6 +200,32 @@ impl<K: Kernel> Core<K> {
         }
     }
 
+    /// The connection's survey is answered with `reply` at `until`, should it not have come to its end.
+    pub(crate) fn limit_survey(&mut self, id: ConnId, until: MonotonicNs, reply: Vec<u8>) {
+        let survey = self.surveys.iter_mut().find(|(ticket, survey)| ticket.conn == id && survey.then.is_some());
+        if let Some((_, survey)) = survey {
+            survey.patience = Some((until, reply));
+        }
+    }
+
+    /// Answers those who have waited long enough.
+    pub(crate) fn end_patience(&mut self) {
+        let now = self.now.monotonic;
+        let ended: Vec<(Ticket, Vec<u8>)> = self
+            .surveys
+            .iter_mut()
+            .filter_map(|(ticket, survey)| {
+                let (_, reply) = survey.patience.take_if(|(until, _)| *until <= now)?;
+                survey.then = None;
+                Some((*ticket, reply))
+            })
+            .collect();
+        for (ticket, reply) in ended {
+            self.settle(ticket, &reply);
+            self.unstall(ticket.conn, Stalls::JOINT);
+        }
+    }
+
     /// Another core's answer, or this one's own.
     pub(crate) fn take_finding(&mut self, ticket: Ticket, finding: Finding) {
         let survey = self.surveys.get_mut(&ticket).expect("a survey ends with its last finding");
@@ -206,6 +235,7 @@ impl<K: Kernel> Core<K> {
             return;
         }
         let Survey { findings, then, .. } = self.surveys.remove(&ticket).expect("just seen");
+        let Some(then) = then else { return };
         let Some(conn) = self.connection(ticket.conn) else { return };
         let proto = conn.proto;
         let mut reply = Vec::new();

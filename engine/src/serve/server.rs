@@ -3,8 +3,9 @@
 use crate::core::Core;
 use crate::hold::Request;
 use crate::placement::CoreId;
+use crate::serve::stats_of;
 use crate::survey::{CoreStats, DbStats, Finding, Question};
-use netio::{ConnId, Kernel};
+use netio::{ConnId, Kernel, MonotonicNs};
 use shards::command::texts;
 use shards::number;
 use shards::wire::Reply;
@@ -65,8 +66,8 @@ pub(super) fn wait<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Reques
     reply.integer(0);
 }
 
-/// `WAITAOF numlocal numreplicas timeout`
-pub(super) fn waitaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+/// `WAITAOF numlocal numreplicas timeout`: waits until everything that any core has logged is durable here. Replicas there are none.
+pub(super) fn waitaof<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
     let args = request.args();
     let mut reply = Reply::new(out, request.proto);
     let numbers = [1, 2, 3].map(|index| number::parse_i64(args.get(index)));
@@ -77,11 +78,36 @@ pub(super) fn waitaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Req
     if timeout < 0 {
         return reply.error("ERR timeout is negative");
     }
-    if local > 0 {
+    let logs = core.executor.journal.is_on();
+    if local > 0 && !logs {
         return reply.error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     }
+    if !logs {
+        return tell_synced(false, &mut reply);
+    }
+    if local == 0 {
+        // Nothing to wait for; how it stands is told all the same.
+        return core.survey(
+            id,
+            Question::Stats,
+            Box::new(|_, _, findings, reply| {
+                tell_synced(stats_of(findings).iter().filter_map(|core| core.log).all(|log| log.synced_lsn >= log.lsn), reply);
+            }),
+        );
+    }
+    core.survey(id, Question::Sync, Box::new(|_, _, _, reply| tell_synced(true, reply)));
+    if timeout > 0 {
+        let mut unsynced = Vec::new();
+        tell_synced(false, &mut Reply::new(&mut unsynced, request.proto));
+        let ns = (timeout as u64).saturating_mul(1_000_000);
+        core.limit_survey(id, MonotonicNs(core.now.monotonic.0.saturating_add(ns)), unsynced);
+    }
+}
+
+/// How many copies hold everything durably: this one or none, and no replica.
+fn tell_synced(is_synced: bool, reply: &mut Reply<'_>) {
     reply.array(2);
-    reply.integer(0);
+    reply.integer(is_synced.into());
     reply.integer(0);
 }
 

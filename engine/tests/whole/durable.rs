@@ -343,3 +343,70 @@ fn an_orderly_stop_keeps_everything_at_every_level() {
         assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 30, "{level}");
     }
 }
+
+#[test]
+fn waitaof_tells_when_all_cores_are_safe() {
+    for cores in [1, 3] {
+        let mut world = world(13, cores, "periodic:2000");
+        let mut client = world.client();
+        for number in 0..9 {
+            world.ask(&mut client, &format!("SET k:{number} x"));
+        }
+        assert_eq!(world.ask(&mut client, "WAITAOF 0 0 0").to_string(), "[:0 :0]");
+        disk(&world).set_options(SLOW);
+        assert_eq!(answered_within(&mut world, &mut client, "WAITAOF 1 0 0", 10), None);
+        assert_eq!(world.reply(&mut client).to_string(), "[:1 :0]");
+        assert_eq!(world.ask(&mut client, "WAITAOF 0 0 0").to_string(), "[:1 :0]");
+        disk(&world).set_options(DiskOptions { latency_ns: 3_000_000_000..=3_000_000_000, ..DISK });
+        world.ask(&mut client, "SET k:0 y");
+        assert_eq!(answered_within(&mut world, &mut client, "WAITAOF 1 0 500", 2000).as_deref(), Some("[:0 :0]"), "patience ends");
+        assert_eq!(world.ask(&mut client, "GET k:0").to_string(), "\"y\"", "and the connection goes on");
+        disk(&world).set_options(DISK);
+        lose_power(&mut world, cores);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 9);
+    }
+}
+
+#[test]
+fn who_asks_for_more_safety_has_it_when_told_so() {
+    for seed in 1..=4 {
+        let mut world = world(seed, 2, "periodic:60000");
+        let mut client = world.client();
+        for number in 0..20 {
+            world.ask(&mut client, &format!("SET k:{number} x"));
+        }
+        assert!(world.ask(&mut client, "CLIENT INFO").to_string().contains(" durability=periodic:60000"));
+        assert_eq!(world.ask(&mut client, "CONFIG SET appendfsync always").to_string(), "+OK");
+        assert_eq!(world.ask(&mut client, "CONFIG GET durability").to_string(), "[\"durability\" \"batch\"]");
+        lose_power(&mut world, 2);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").integer(), 20, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_command_over_several_cores_is_there_whole_or_not_at_all() {
+    for seed in 1..=40 {
+        let mut world = world(seed, 3, "batch");
+        let mut client = world.client();
+        world.ask(&mut client, "MSET a 0 b 0 c 0 d 0 e 0 f 0");
+        // The machine dies somewhere in the middle of it.
+        let requests = disk(&world).requests();
+        disk(&world).crash_at(requests + 1 + seed % 7);
+        client.send("MSET a 1 b 1 c 1 d 1 e 1 f 1");
+        for _ in 0..2000 {
+            world.turn_all();
+            if !world.net.busy() {
+                world.net.advance(Duration::from_micros(100));
+            }
+        }
+        client.pump();
+        let acknowledged = client.take_reply().is_some();
+        lose_power(&mut world, 1 + seed as u16 % 4);
+        let mut client = world.client();
+        let after = world.ask(&mut client, "MGET a b c d e f").to_string();
+        let whole = |value: &str| format!("[{}]", vec![format!("\"{value}\""); 6].join(" "));
+        assert!(after == whole("1") || (!acknowledged && after == whole("0")), "{after}; seed {seed}, acknowledged: {acknowledged}");
+    }
+}
