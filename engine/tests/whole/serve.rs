@@ -169,7 +169,7 @@ fn words_about_clients() {
         a> CLIENT SETINFO color red
         = -ERR Unrecognized option 'color'
         a> CLIENT LIST
-        = "id=… lib-name=redis-py(x_v1) lib-ver=8.1\n"
+        = "id=… lib-name=redis-py(x_v1) lib-ver=8.1 durability=none\n"
         a> CLIENT LIST TYPE replica
         = ""
         a> CLIENT LIST TYPE what
