@@ -1,9 +1,12 @@
 //! `CONFIG`: reading and changing settings, on all cores at once.
 
 use crate::core::Core;
+use crate::durability::Level;
 use crate::hold::Request;
+use crate::settings::Settings;
 use crate::survey::Question;
 use netio::{ConnId, Kernel};
+use shards::Db;
 use shards::glob;
 use shards::wire::Reply;
 use std::sync::Arc;
@@ -44,7 +47,19 @@ pub(super) fn set<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, 
     }
     match core.executor.settings.changed(&changes) {
         Err(why) => reply.error(&why),
+        Ok(next) if core.logs_newly(&next) => reply.error(
+            "ERR CONFIG SET failed (possibly related to argument 'durability') - a namespace that was not logged can only be logged \
+             from a start on: what it holds is in no log",
+        ),
         Ok(next) => core.survey(id, Question::Settings(Arc::new(next)), Box::new(|_, _, _, reply| reply.ok())),
+    }
+}
+
+impl<K: Kernel> Core<K> {
+    /// Whether these settings log a namespace of which nothing was logged so far.
+    fn logs_newly(&self, next: &Settings) -> bool {
+        let (before, after) = (self.executor.journal.ladder(), next.ladder());
+        (0..next.db_count).map(Db).any(|db| before.level(db) == Level::None && after.level(db) != Level::None)
     }
 }
 

@@ -395,7 +395,7 @@ fn a_command_over_several_cores_is_there_whole_or_not_at_all() {
         let requests = disk(&world).requests();
         disk(&world).crash_at(requests + 1 + seed % 7);
         client.send("MSET a 1 b 1 c 1 d 1 e 1 f 1");
-        for _ in 0..2000 {
+        for _ in 0..400 {
             world.turn_all();
             if !world.net.busy() {
                 world.net.advance(Duration::from_micros(100));
@@ -409,4 +409,18 @@ fn a_command_over_several_cores_is_there_whole_or_not_at_all() {
         let whole = |value: &str| format!("[{}]", vec![format!("\"{value}\""); 6].join(" "));
         assert!(after == whole("1") || (!acknowledged && after == whole("0")), "{after}; seed {seed}, acknowledged: {acknowledged}");
     }
+}
+
+#[test]
+fn what_is_in_no_log_cannot_be_logged_from_the_middle_on() {
+    let mut world = world(14, 2, "batch 3=none");
+    let mut client = world.client();
+    world.ask(&mut client, "SELECT 3");
+    world.ask(&mut client, "SET a x");
+    let refused = world.ask(&mut client, "CONFIG SET durability batch").to_string();
+    assert!(refused.starts_with("-ERR CONFIG SET failed") && refused.contains("from a start on"), "{refused}");
+    assert_eq!(world.ask(&mut client, "CONFIG GET durability").to_string(), "[\"durability\" \"batch 3=none\"]");
+    assert_eq!(world.ask(&mut client, "CONFIG SET durability 'periodic:100 3=none'").to_string(), "+OK", "other changes are taken");
+    assert_eq!(world.ask(&mut client, "CONFIG SET appendonly no").to_string(), "+OK");
+    assert_eq!(world.ask(&mut client, "CONFIG GET appendonly").to_string(), "[\"appendonly\" \"no\"]");
 }
