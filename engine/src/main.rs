@@ -1,6 +1,7 @@
 //! The `corewheel` program: reads what is wanted, starts it, says what happened.
 
 mod demo;
+mod offline;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use engine::banner::banner;
@@ -33,6 +34,7 @@ const EXAMPLES: &str = "Examples:
   corewheel server --cores 0-3 --maxmemory 4gb --maxmemory-policy allkeys-lfu
   corewheel demo                           try it: a free port, sample data, a gentle load
   corewheel bench --rate 50k --duration 10s    how fast is it, told truthfully
+  corewheel import dump.rdb --to 127.0.0.1:6379    move here from Redis
   corewheel completions bash > /etc/bash_completion.d/corewheel";
 
 #[derive(Subcommand)]
@@ -44,6 +46,8 @@ enum What {
     Demo(demo::DemoOptions),
     /// Measure a server: this one, Redis, Valkey or memcached.
     Bench(Box<loadgen::Options>),
+    /// Bring the data of a Redis or Valkey server into this one.
+    Import(Box<offline::import::ImportOptions>),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         },
         What::Demo(options) => demo::run(options),
         What::Bench(options) => loadgen::run(*options),
+        What::Import(options) => offline::import::run(*options),
         What::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -36,6 +36,7 @@ const PURE: &[Pure] = &[
             "engine/src/main.rs",
             "engine/src/demo.rs",
             "engine/src/memory.rs",
+            "engine/src/offline/",
             "engine/src/options.rs",
             "engine/src/settings.rs",
             "engine/src/start",

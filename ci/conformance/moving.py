@@ -1,0 +1,283 @@
+#!/usr/bin/env python3
+"""Moves data from redis-server into a server of ours and back, and compares every key.
+
+    python3 ci/conformance/moving.py --program target/release/corewheel [--reference redis-server] [--cores 0,1]
+
+Each case starts its own servers. The reference writes the files and reads what is exported, so that neither side is judged by itself.
+"""
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from judge.server import Server
+
+WHOLE, FAILED, USAGE, SKIPPED, STOPPED = range(5)
+FAR = 4102444800000  # 2100-01-01, in milliseconds
+PASSWORD = "correct horse battery staple"
+COMMAND_SECONDS_MAX = 60
+
+
+class Place:
+    """What the cases need to know."""
+
+    def __init__(self, options):
+        self.program, self.reference, self.cores = options.program, options.reference, options.cores
+
+    def ours(self, **flags):
+        return Server(f"{self.program} server", cores=self.cores, **flags)
+
+    def redis(self, *extra, **flags):
+        return Server(self.reference, extra=extra, **flags)
+
+    def run(self, *words, env=None, want=WHOLE):
+        """Runs the program to its end and returns what it printed."""
+        done = subprocess.run([self.program, *map(str, words)], capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False,
+                              env=dict(os.environ, **(env or {})))
+        assert done.returncode == want, f"{words} ended with {done.returncode}, not {want}:\n{done.stdout}{done.stderr}"
+        assert PASSWORD not in done.stdout + done.stderr, "a password was shown"
+        return done.stdout + done.stderr
+
+
+def fill(client, count, seed):
+    """Strings of every shape in three databases; some of them expire."""
+    chance = random.Random(seed)
+    for db in (0, 1, 9):
+        client.call("SELECT", db)
+        commands = []
+        for index in range(count):
+            key = b"key:%d" % index if index % 7 else b"\x00\xff\r\n %d" % index
+            value = chance.choice([b"", b"%d" % chance.randrange(-(1 << 33), 1 << 33), b"abc" * chance.randrange(300), chance.randbytes(chance.randrange(200))])
+            commands.append(["SET", key, value] + (["PXAT", FAR + index] if index % 3 == 0 else []))
+        for reply in client.pipeline_raw(commands):
+            assert reply == b"+OK\r\n", reply
+    client.call("SELECT", 0)
+    client.call("SET", "long", chance.randbytes(3_000_000))
+
+
+def contents(client, dbs=(0, 1, 9)):
+    """Every string of these databases with its deadline."""
+    found = {}
+    for db in dbs:
+        client.call("SELECT", db)
+        cursor, keys = b"0", []
+        while True:
+            cursor, some = client.call("SCAN", cursor, "COUNT", 1000, "TYPE", "string")
+            keys += some
+            if cursor == b"0":
+                break
+        if not keys:
+            continue
+        client.send(b"".join(request(["GET", key]) + request(["PEXPIRETIME", key]) for key in keys))
+        for key in keys:
+            found[db, key] = (client.value(), client.value())
+    client.call("SELECT", 0)
+    return found
+
+
+def request(words):
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+def same(name, was, now):
+    if was == now:
+        return
+    lost, new = was.keys() - now.keys(), now.keys() - was.keys()
+    changed = [key for key in was.keys() & now.keys() if was[key] != now[key]]
+    raise AssertionError(f"{name}: {len(was)} keys were, {len(now)} are; lost {sorted(lost)[:5]}, new {sorted(new)[:5]}, changed {changed[:5]}")
+
+
+def other_kinds(client):
+    client.call("RPUSH", "a list", *range(100))
+    client.call("SADD", "a set", "x", "y")
+    client.call("ZADD", "a sorted set", 1, "x")
+    client.call("HSET", "a hash", "f", "v")
+    client.call("XADD", "a stream", "*", "f", "v")
+    client.call("FUNCTION", "LOAD", "#!lua name=mine\nredis.register_function('f', function() return 1 end)")
+
+
+def to(server):
+    return f"127.0.0.1:{server.port}"
+
+
+def case_dump(place):
+    """A dump with every kind of value, twice: keys that exist are kept, or replaced."""
+    with place.redis() as redis, place.ours() as ours:
+        with redis.client() as source, ours.client() as target:
+            fill(source, 2000, 1)
+            other_kinds(source)
+            source.call("SAVE")
+            dump = os.path.join(redis.folder.name, "dump.rdb")
+            was = contents(source)
+            target.call("SET", "long", "mine")
+            text = place.run("import", dump, "--to", to(ours), want=SKIPPED)
+            for kind in ("list", "set", "sorted set", "hash", "stream", "function library"):
+                assert re.search(rf"^{kind} +1  \S", text, re.M), f"{kind} is not in the table:\n{text}"
+            assert re.search(r"^0 +2006 +2000 +1 +0 +5 +0$", text, re.M), text
+            assert f"verified: {len(was)} keys" in text, text
+            now = contents(target)
+            assert now.pop((0, b"long")) == (b"mine", -1)
+            same("kept", {key: value for key, value in was.items() if key != (0, b"long")}, now)
+            place.run("import", dump, "--to", to(ours), "--existing", "replace", "--quiet", want=SKIPPED)
+            same("replaced", was, contents(target))
+            assert not os.path.exists(dump + ".position"), "the position file outlives the import"
+
+
+def case_damage(place):
+    """A file that was cut or changed is refused with its place, a wrong command line with what is wrong."""
+    with place.redis() as redis, place.ours() as ours:
+        with redis.client() as source:
+            fill(source, 300, 2)
+            source.call("SAVE")
+        dump = os.path.join(redis.folder.name, "dump.rdb")
+        with open(dump, "rb") as file:
+            good = file.read()
+        bad = os.path.join(redis.folder.name, "bad.rdb")
+        for name, data, what in [
+            ("cut", good[: len(good) // 2], "it was cut"),
+            ("checksum", good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], "damaged at byte"),
+            ("flipped", good[:-1] + bytes([good[-1] ^ 1]), "checksum"),
+            ("future", b"REDIS0099" + good[9:], "RDB version 99 of Redis is not read here"),
+            ("text", b"hello\n", "no command begins there"),
+        ]:
+            with open(bad, "wb") as file:
+                file.write(data)
+            text = place.run("import", bad, "--to", to(ours), "--restart", want=FAILED)
+            assert what in text, f"{name}: {text}"
+        place.run("import", dump, "--to", "127.0.0.1:1", want=FAILED)
+        place.run("import", dump + ".no", "--to", to(ours), want=FAILED)
+        place.run("import", dump, "--to", f"redis://me:{PASSWORD}@127.0.0.1:{ours.port}", want=USAGE)
+
+
+def case_password(place):
+    """Both servers want a password; it comes from a file or the environment."""
+    with place.redis(password=PASSWORD) as redis, place.ours(password=PASSWORD) as ours:
+        with redis.client() as source, ours.client() as target:
+            source.call("SET", "k", "v")
+            source.call("SAVE")
+            dump = os.path.join(redis.folder.name, "dump.rdb")
+            assert "NOAUTH" in place.run("import", dump, "--to", to(ours), want=FAILED)
+            assert "WRONGPASS" in place.run("import", dump, "--to", to(ours), env={"COREWHEEL_TO_PASSWORD": "no"}, want=FAILED)
+            place.run("import", dump, "--to", to(ours), env={"COREWHEEL_TO_PASSWORD": PASSWORD})
+            assert target.call("GET", "k") == b"v"
+            file = os.path.join(redis.folder.name, "password")
+            with open(file, "w", encoding="utf-8") as out:
+                out.write(PASSWORD + "\n")
+            place.run("import", dump, "--to", to(ours), "--to-password-file", file, "--existing", "replace")
+
+
+def case_resume(place):
+    """An import that is stopped goes on where it was, and not with another file."""
+    with place.redis() as redis, place.ours() as ours:
+        with redis.client() as source, ours.client() as target:
+            fill(source, 5000, 3)
+            source.call("SAVE")
+            was = contents(source)
+            dump = os.path.join(redis.folder.name, "dump.rdb")
+            stops = 0
+            while True:
+                # The target stops reading for a moment, so that the signal comes in the middle whatever the machine's speed is.
+                os.kill(ours.pid, signal.SIGSTOP)
+                process = subprocess.Popen([place.program, "import", dump, "--to", to(ours), "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                if stops < 3:
+                    time.sleep(0.2)
+                    process.send_signal(signal.SIGTERM)
+                    time.sleep(0.1)
+                os.kill(ours.pid, signal.SIGCONT)
+                text = process.communicate(timeout=COMMAND_SECONDS_MAX)[0]
+                assert (stops > 0) == bool(re.search(r"^going on at byte [1-9]", text, re.M)), text
+                if stops == 3:
+                    break
+                assert process.returncode == STOPPED, f"{process.returncode}: {text}"
+                assert os.path.exists(dump + ".position"), text
+                stops += 1
+            assert process.returncode == WHOLE, text
+            same("resumed", was, contents(target))
+            assert re.search(r"^1 +5000 +5000 +0 +0 +0 +0$", text, re.M), f"counts of all tries together:\n{text}"
+
+
+def case_append_only(place):
+    """Append-only files: with and without a preamble, in parts, with transactions, cut at the end."""
+    for preamble in ("yes", "no"):
+        with place.redis("--appendonly", "yes", "--aof-use-rdb-preamble", preamble, "--aof-timestamp-enabled", "yes") as redis, place.ours() as ours:
+            with redis.client() as source, ours.client() as target:
+                fill(source, 500, 4)
+                source.call("BGREWRITEAOF")
+                while "aof_rewrite_in_progress:0" not in source.call("INFO", "persistence").decode():
+                    time.sleep(0.02)
+                change(source)
+                was = contents(source)
+                redis.stop()
+                folder = os.path.join(redis.folder.name, "appendonlydir")
+                text = place.run("import", folder, "--to", to(ours), want=SKIPPED)
+                assert re.search(r"^command LPUSH +1  there is no such command here$", text, re.M), text
+                same(f"append-only, preamble {preamble}", was, contents(target))
+
+                # A key of the target's own: commands could change it.
+                assert "--existing replace" in place.run("import", folder, "--to", to(ours), want=USAGE)
+                tail = b"*1\r\n$5\r\nMULTI\r\n" + request(["SET", "greeting", "never"]) + b"*3\r\n$3\r\nSET\r\n$8\r\ngree"
+                last = max((name for name in os.listdir(folder) if name.endswith(".incr.aof")), key=lambda name: os.stat(os.path.join(folder, name)).st_mtime)
+                with open(os.path.join(folder, last), "ab") as file:
+                    file.write(tail)
+                target.call("FLUSHALL")
+                text = place.run("import", os.path.join(folder, "appendonly.aof.manifest"), "--to", to(ours), "--restart", want=SKIPPED)
+                assert "its server ended before EXEC" in text and "its server ended while it wrote it" in text, text
+                same("cut at the end", was, contents(target))
+
+
+def change(client):
+    """Commands that change what is there, in every way that a stream tells of them."""
+    client.call("SELECT", 1)
+    for index in range(300):
+        client.call("INCR", "counter")
+        client.call("APPEND", "log", f"{index},")
+        client.call("SET", f"short:{index}", "x", "EX", 100000)
+    client.call("LPUSH", "a new list", "x")
+    client.call("DEL", "key:1", "key:2", "key:3")
+    client.call("PEXPIREAT", "key:4", FAR)
+    client.call("MULTI")
+    client.call("SET", "together", "1")
+    client.call("SELECT", 9)
+    client.call("INCRBY", "together", "2")
+    client.call("EXEC")
+    client.call("RENAME", "key:5", "key:renamed")
+    client.call("SETRANGE", "key:8", 3, "abc")
+
+
+CASES = [case_dump, case_damage, case_password, case_resume, case_append_only]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", default="target/release/corewheel")
+    parser.add_argument("--reference", default="redis-server")
+    parser.add_argument("--cores")
+    parser.add_argument("cases", nargs="*", help="only these")
+    options = parser.parse_args()
+    place, failed = Place(options), []
+    for case in CASES:
+        name = case.__name__.removeprefix("case_")
+        if options.cases and name not in options.cases:
+            continue
+        began = time.monotonic()
+        try:
+            case(place)
+            print(f"pass  {name} in {time.monotonic() - began:.1f} s")
+        except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+            failed.append(name)
+            print(f"FAIL  {name}: {error}")
+    print(f"moving: {'FAILED in ' + ', '.join(failed) if failed else 'every case holds'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+//! Whether all that was read is there in the end: every key is asked for once more.
+
+use super::Trouble;
+use super::pipeline::Pipeline;
+use super::tally::Tally;
+use shards::rdb::{Entry, Item, Reader, Value};
+use std::fmt::Write;
+use std::io::BufRead;
+
+/// Keys named in a message.
+const NAMED_MAX: usize = 10;
+
+/// Keys that should be there and are not.
+#[derive(Debug, Default)]
+pub(super) struct Absent {
+    /// Keys asked for.
+    pub(super) looked_at: u64,
+    pub(super) count: u64,
+    named: Vec<(u32, String)>,
+}
+
+impl Absent {
+    pub(super) fn note(&mut self, db: u32, key: &[u8]) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push((db, key.escape_ascii().to_string()));
+        }
+    }
+
+    /// Trouble if there are any.
+    pub(super) fn verdict(&self) -> Result<(), Trouble> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let mut text = format!(
+            "{} of {} keys are not in the target; somebody deleted or evicted them, or they were lost:",
+            self.count, self.looked_at
+        );
+        for (db, key) in &self.named {
+            let _ = write!(text, "\n  database {db}: {key}");
+        }
+        Err(Trouble::new(text))
+    }
+}
+
+/// Reads a file's strings again and asks for each. `seen` is told how far it is and whether to go on.
+pub(super) fn keys_of_file<R: BufRead>(
+    reader: &mut Reader<R>,
+    pipeline: &mut Pipeline,
+    tally: &mut Tally,
+    now_ms: u64,
+    mut seen: impl FnMut(u64) -> bool,
+) -> Result<(), Trouble> {
+    while seen(reader.position().at) {
+        match reader.next().map_err(|error| Trouble::new(error.to_string()))? {
+            Item::End => break,
+            Item::Key(Entry { db, key, value: Value::String(_), expires_at_ms }) if expires_at_ms.is_none_or(|at_ms| at_ms > now_ms) => {
+                pipeline.exists(db, key, expires_at_ms, tally)?;
+            }
+            _ => {}
+        }
+    }
+    pipeline.drain(tally)
+}
