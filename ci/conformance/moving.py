@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -234,6 +234,71 @@ def case_append_only(place):
                 same("cut at the end", was, contents(target))
 
 
+class Writer(threading.Thread):
+    """A client that goes on changing what the source holds until it is told to stop."""
+
+    def __init__(self, server, seed):
+        super().__init__(daemon=True)
+        self.client, self.chance, self.ending, self.count, self.error = server.client(), random.Random(seed), threading.Event(), 0, None
+
+    def run(self):
+        try:
+            while not self.ending.is_set():
+                self.client.call("SELECT", self.chance.choice((0, 1, 9)))
+                for _ in range(50):
+                    key = f"key:{self.chance.randrange(3000)}"
+                    words = self.chance.choice([
+                        ["SET", key, self.chance.randbytes(50)], ["SET", key, "x", "EX", 100000], ["DEL", key], ["APPEND", "log", "."],
+                        ["INCR", f"counter:{self.chance.randrange(20)}"], ["RPUSH", "a list", "x"], ["PERSIST", key]])
+                    self.client.call(*words)
+                    self.count += 1
+                self.client.call("MULTI")
+                self.client.call("INCR", "counter:0")
+                self.client.call("INCR", "counter:1")
+                self.client.call("EXEC")
+        except OSError as error:
+            self.error = error
+
+    def end(self):
+        self.ending.set()
+        self.join()
+        assert self.error is None and self.count > 0, self.error
+
+
+def case_live(place):
+    """A running source that goes on being written to: caught up, followed, left and returned to."""
+    for diskless in ("yes", "no"):
+        with place.redis("--repl-diskless-sync", diskless, "--repl-diskless-sync-delay", "0", password=PASSWORD) as redis, place.ours() as ours:
+            with redis.client() as source, ours.client() as target:
+                fill(source, 1000, 5)
+                other_kinds(source)
+                position = os.path.join(redis.folder.name, "position")
+                words = ["import", f"redis://127.0.0.1:{redis.port}", "--to", to(ours), "--position", position, "--quiet"]
+                env = {"COREWHEEL_FROM_PASSWORD": PASSWORD}
+                writer = Writer(redis, 6)
+                writer.start()
+                text = place.run(*words, env=env, want=SKIPPED)
+                assert re.search(r"^verified: [0-9]+ keys", text, re.M), text
+                assert re.search(r"^command RPUSH +[0-9]+  there is no such command here$", text, re.M), text
+                # It went on meanwhile; now we go on too, without reading every key again, and stay.
+                process = subprocess.Popen([place.program, *words, "--follow"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, **env))
+                time.sleep(0.5)
+                writer.end()
+                was, end = contents(source), time.monotonic() + 20
+                while contents(target) != was and time.monotonic() < end:
+                    time.sleep(0.1)
+                same(f"live, diskless {diskless}", was, contents(target))
+                process.send_signal(signal.SIGTERM)
+                text = process.communicate(timeout=COMMAND_SECONDS_MAX)[0]
+                assert process.returncode == SKIPPED and "caught up" in text, f"{process.returncode}: {text}"
+                syncs = {name: int(re.search(rf"^{name}:(\d+)", source.call("INFO", "stats").decode(), re.M)[1]) for name in ("sync_full", "sync_partial_ok")}
+                assert syncs == {"sync_full": 1, "sync_partial_ok": 1}, syncs
+                # A target with keys of its own, and no word about them.
+                assert "--existing replace" in place.run(*words, "--restart", env=env, want=USAGE)
+                place.run(*words, "--restart", "--existing", "replace", env=env, want=SKIPPED)
+                same("live, again", was, contents(target))
+
+
 def change(client):
     """Commands that change what is there, in every way that a stream tells of them."""
     client.call("SELECT", 1)
@@ -253,7 +318,7 @@ def change(client):
     client.call("SETRANGE", "key:8", 3, "abc")
 
 
-CASES = [case_dump, case_damage, case_password, case_resume, case_append_only]
+CASES = [case_dump, case_damage, case_password, case_resume, case_append_only, case_live]
 
 
 def main():

@@ -8,57 +8,67 @@ use super::pipeline::Pipeline;
 use super::position::{Position, PositionFile};
 use super::progress::Progress;
 use super::requests::{Next, Requests};
-use super::{Outcome, Stop, Trouble, conclude, now_ms, verify};
+use super::{Outcome, Stop, Trouble, conclude, now_ms, psync, verify};
 use clap::{Args, ValueEnum};
 use shards::rdb::{Entry, Item, Reader, Value};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Where the target's password may be instead of in a file.
+/// Where the passwords may be instead of in files.
 const TO_PASSWORD: &str = "COREWHEEL_TO_PASSWORD";
+const FROM_PASSWORD: &str = "COREWHEEL_FROM_PASSWORD";
 const FILE_BUFFER_BYTES: usize = 1024 * 1024;
 /// How often the position is written. What was imported since then is imported again after an interruption.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Items between two looks at the clock.
 const ITEMS_PER_LOOK: u32 = 256;
 
-/// Bring the data of a Redis or Valkey server into this one: strings with their deadlines, from dumps and append-only files.
+/// Bring the data of a Redis or Valkey server into this one: strings with their deadlines, from its files or as its replica.
 ///
 /// The target is a running server, so what is imported is as durable as what its clients write. An import that was interrupted goes on
 /// where it was when the same command is given again.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ImportOptions {
-    /// A dump (.rdb), an append-only file, or the folder or manifest of one.
-    #[arg(value_name = "FILE")]
-    source: PathBuf,
+    /// A dump (.rdb), an append-only file, the folder or manifest of one, or redis://HOST:PORT of a running server.
+    #[arg(value_name = "SOURCE")]
+    source: OsString,
 
     /// The running server to import into.
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
 
-    /// What becomes of a key that the target has already. Commands of an append-only file need an empty target or `replace`.
+    /// What becomes of a key that the target has already. Append-only files and running servers need an empty target or `replace`.
     #[arg(long, value_enum, default_value_t = Existing::Keep)]
     existing: Existing,
+
+    /// Stay with a running source after all has been copied, until a signal comes.
+    #[arg(long)]
+    pub(super) follow: bool,
 
     /// File whose first line is the target's password; or else the environment's COREWHEEL_TO_PASSWORD.
     #[arg(long, value_name = "FILE")]
     to_password_file: Option<PathBuf>,
 
-    /// Where it is noted how far the import has come [default: beside the source, with .position at its end].
+    /// File whose first line is the source's password; or else the environment's COREWHEEL_FROM_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    from_password_file: Option<PathBuf>,
+
+    /// Where it is noted how far the import has come [default: beside the source, with .position at its end; none for a server].
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
 
     /// Begin anew, whatever the position file says.
     #[arg(long)]
-    restart: bool,
+    pub(super) restart: bool,
 
     /// Do not ask for every key again in the end.
     #[arg(long)]
-    no_verify: bool,
+    pub(super) no_verify: bool,
 
     /// Show no progress.
     #[arg(long, short)]
@@ -77,6 +87,7 @@ enum Existing {
 const EXAMPLES: &str = "Examples:
   corewheel import /var/lib/redis/dump.rdb --to 127.0.0.1:6380
   corewheel import /var/lib/redis/appendonlydir --to 127.0.0.1:6380 --existing replace
+  corewheel import redis://10.0.0.5:6379 --to 127.0.0.1:6380 --follow
 
 Exit codes: 0 all is there; 1 it failed; 2 the command line is wrong; 3 done, but some things cannot be taken (the table says
 which); 4 stopped by a signal: give the same command to go on.";
@@ -84,13 +95,28 @@ which); 4 stopped by a signal: give the same command to go on.";
 /// Runs `corewheel import`.
 pub(crate) fn run(options: ImportOptions) -> ExitCode {
     conclude(|stop| {
-        let parts = Parts::of(&options.source)?;
-        let file = PositionFile::new(Some(options.position.clone().unwrap_or_else(|| position_beside(&options.source))));
+        if let Some(address) = options.live_source() {
+            let address = Address::parse("SOURCE", address)?;
+            let password = Password::find(options.from_password_file.as_deref(), FROM_PASSWORD)?;
+            return psync::run(&options, &address, password.as_ref(), PositionFile::new(options.position.clone()), stop);
+        }
+        if options.follow {
+            return Err(Trouble::usage("--follow needs a running server as the source: redis://host:port"));
+        }
+        let source = Path::new(&options.source);
+        let parts = Parts::of(source)?;
+        let file = PositionFile::new(Some(options.position.clone().unwrap_or_else(|| position_beside(source))));
         let position = begin(&file, &options, &parts)?;
-        let mut import = Import::connect(&options, stop, file, position, parts.bytes)?;
+        let mut import = Import::connect(&options, stop, file, position, Some(parts.bytes))?;
         let whole = import.files(&parts)?;
         import.conclude(&parts, whole, !options.no_verify)
     })
+}
+
+impl ImportOptions {
+    fn live_source(&self) -> Option<&str> {
+        self.source.to_str().filter(|source| source.starts_with("redis://") || source.starts_with("rediss://"))
+    }
 }
 
 fn position_beside(source: &Path) -> PathBuf {
@@ -121,15 +147,17 @@ fn begin(file: &PositionFile, options: &ImportOptions, parts: &Parts) -> Result<
 }
 
 /// An import under way.
-struct Import {
-    pipeline: Pipeline,
-    position: Position,
-    file: PositionFile,
-    progress: Progress,
-    stop: Stop,
-    replace: bool,
+pub(super) struct Import {
+    pub(super) pipeline: Pipeline,
+    pub(super) position: Position,
+    pub(super) file: PositionFile,
+    pub(super) progress: Progress,
+    pub(super) stop: Stop,
+    pub(super) replace: bool,
     /// The target held keys before anything was imported.
-    occupied: bool,
+    pub(super) occupied: bool,
+    /// The source is a server: reading cannot go on in the middle of its keys.
+    live: bool,
     looks: u32,
     saved: Instant,
     /// Bytes of files that are done.
@@ -138,14 +166,21 @@ struct Import {
 
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Go {
+pub(super) enum Go {
     On,
     Save,
     Stop,
 }
 
 impl Import {
-    fn connect(options: &ImportOptions, stop: Stop, file: PositionFile, position: Position, bytes: u64) -> Result<Import, Trouble> {
+    /// `bytes`: how many there are to read; none of a running server.
+    pub(super) fn connect(
+        options: &ImportOptions,
+        stop: Stop,
+        file: PositionFile,
+        position: Position,
+        bytes: Option<u64>,
+    ) -> Result<Import, Trouble> {
         let address = Address::parse("--to", &options.to)?;
         let password = Password::find(options.to_password_file.as_deref(), TO_PASSWORD)?;
         let mut peer = Peer::connect("target", &address, password.as_ref())?;
@@ -154,10 +189,11 @@ impl Import {
             pipeline: Pipeline::new(peer),
             position,
             file,
-            progress: Progress::new("import", Some(bytes), options.quiet),
+            progress: Progress::new("import", bytes, options.quiet),
             stop,
             replace: options.existing == Existing::Replace,
             occupied,
+            live: bytes.is_none(),
             looks: 0,
             saved: Instant::now(),
             bytes_before: 0,
@@ -207,11 +243,11 @@ impl Import {
     }
 
     /// The keys of an RDB file, to its end.
-    fn keys<R: BufRead>(&mut self, reader: &mut Reader<R>) -> Result<bool, Trouble> {
+    pub(super) fn keys<R: BufRead>(&mut self, reader: &mut Reader<R>) -> Result<bool, Trouble> {
         loop {
             let place = reader.position();
             let go = self.look(place.at);
-            if go != Go::On {
+            if go != Go::On && !self.live {
                 self.pipeline.drain(&mut self.position.tally)?;
                 self.position.set_keys(place);
                 self.save()?;
@@ -288,7 +324,7 @@ impl Import {
     }
 
     /// From here on an interruption that nobody announced cannot be mended: commands may not be carried out twice.
-    fn begin_commands(&mut self) -> Result<(), Trouble> {
+    pub(super) fn begin_commands(&mut self) -> Result<(), Trouble> {
         if self.occupied && !self.replace {
             return Err(Trouble::usage(
                 "the target holds keys, and commands cannot keep what is there: empty it, or say --existing replace",
@@ -298,7 +334,7 @@ impl Import {
         self.save()
     }
 
-    fn pause(&mut self) -> Result<(), Trouble> {
+    pub(super) fn pause(&mut self) -> Result<(), Trouble> {
         self.pipeline.drain(&mut self.position.tally)?;
         self.position.unsure = false;
         self.save()
@@ -320,7 +356,7 @@ impl Import {
     }
 
     /// Every so many items: shows how far it is, and says whether to go on.
-    fn look(&mut self, at: u64) -> Go {
+    pub(super) fn look(&mut self, at: u64) -> Go {
         self.looks += 1;
         if !self.looks.is_multiple_of(ITEMS_PER_LOOK) {
             return Go::On;
@@ -335,7 +371,7 @@ impl Import {
         }
     }
 
-    fn save(&mut self) -> Result<(), Trouble> {
+    pub(super) fn save(&mut self) -> Result<(), Trouble> {
         self.saved = Instant::now();
         self.file.save(&self.position)
     }
@@ -354,14 +390,22 @@ impl Import {
             println!("stopped; how far it came is noted in {path}");
             return Ok(Outcome::Stopped);
         }
+        self.say_verified()?;
+        self.file.remove()?;
+        Ok(self.outcome())
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.position.tally.skipped.is_empty() { Outcome::Whole } else { Outcome::Skipped }
+    }
+
+    pub(super) fn say_verified(&self) -> Result<(), Trouble> {
         self.pipeline.absent.verdict()?;
         match self.pipeline.absent.looked_at {
             0 => println!("every key and every command was answered by the target"),
             keys => println!("verified: {keys} keys asked for again, and all are there"),
         }
-        self.file.remove()?;
-        let skipped = !self.position.tally.skipped.is_empty();
-        Ok(if skipped { Outcome::Skipped } else { Outcome::Whole })
+        Ok(())
     }
 
     /// Asks for every key of the files once more. False if it was stopped.

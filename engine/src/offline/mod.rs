@@ -9,6 +9,7 @@ mod peer;
 mod pipeline;
 mod position;
 mod progress;
+mod psync;
 mod requests;
 mod tally;
 mod verify;

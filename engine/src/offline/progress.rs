@@ -47,8 +47,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn end(self) {
-        if let Some(bar) = self.bar {
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

@@ -51,6 +51,10 @@ impl<R: Read> Requests<R> {
         Args::new(self.raw(), &self.partial.spans)
     }
 
+    pub(super) fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
     /// Goes on to the next command.
     pub(super) fn next(&mut self) -> Result<Next, Trouble> {
         self.pass(self.bytes);

@@ -9,22 +9,31 @@ use std::io::BufRead;
 
 /// Keys named in a message.
 const NAMED_MAX: usize = 10;
+/// Keys remembered, to be asked for again where the source goes on changing.
+const REMEMBERED_MAX: usize = 10_000;
 
 /// Keys that should be there and are not.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
     /// Keys asked for.
     pub(super) looked_at: u64,
-    pub(super) count: u64,
-    named: Vec<(u32, String)>,
+    count: u64,
+    keys: Vec<(u32, Vec<u8>)>,
 }
 
 impl Absent {
     pub(super) fn note(&mut self, db: u32, key: &[u8]) {
         self.count += 1;
-        if self.named.len() < NAMED_MAX {
-            self.named.push((db, key.escape_ascii().to_string()));
+        if self.keys.len() < REMEMBERED_MAX {
+            self.keys.push((db, key.to_vec()));
         }
+    }
+
+    /// Takes those that are remembered out of the count, to be looked at again.
+    pub(super) fn take_keys(&mut self) -> Vec<(u32, Vec<u8>)> {
+        self.count -= self.keys.len() as u64;
+        self.looked_at -= self.keys.len() as u64;
+        std::mem::take(&mut self.keys)
     }
 
     /// Trouble if there are any.
@@ -36,8 +45,8 @@ impl Absent {
             "{} of {} keys are not in the target; somebody deleted or evicted them, or they were lost:",
             self.count, self.looked_at
         );
-        for (db, key) in &self.named {
-            let _ = write!(text, "\n  database {db}: {key}");
+        for (db, key) in self.keys.iter().take(NAMED_MAX) {
+            let _ = write!(text, "\n  database {db}: {}", key.escape_ascii());
         }
         Err(Trouble::new(text))
     }
