@@ -247,7 +247,8 @@ impl<K: Kernel> Core<K> {
 
     /// Goes on with recovery. Once every core is through, this one serves.
     pub(crate) fn load(&mut self) {
-        let Some(mut load) = self.loading.take() else { return };
+        // A core that refused has ended its recovery, and serves nobody for the rest of its turn.
+        let Some(mut load) = self.loading.take_if(|_| self.stop != Stop::Stopped) else { return };
         if load.birth.is_none() {
             match load.task.step(&mut self.kernel, &mut self.executor) {
                 Some(Ok(birth)) => {
@@ -255,7 +256,7 @@ impl<K: Kernel> Core<K> {
                     load.birth = Some(birth);
                 }
                 // Another core's reason, or this one's, is on the board.
-                Some(Err(Refused)) => return self.stop = Stop::Stopped,
+                Some(Err(Refused)) => self.stop = Stop::Stopped,
                 None => {}
             }
         }

@@ -347,6 +347,37 @@ fn damage_before_the_tail_is_refused_with_its_place_and_what_would_be_lost() {
 }
 
 #[test]
+fn nobody_is_served_by_a_core_that_refuses() {
+    for seed in 1..6 {
+        let mut disk = Disk::new(Recipe::new(seed, 2));
+        disk.open_generations(1);
+        let mut log = Log::new(1, 0, 1);
+        let at = log.bytes.len();
+        log.frame(&["SET a 1"]).frame(&["SET a 2"]);
+        log.bytes[at + FRAME_HEADER_BYTES + 3] ^= 1;
+        disk.put(&log);
+        let mut clients: Vec<Client> = (0..4).map(|_| disk.world.client()).collect();
+        let mut refusals = 0;
+        while !disk.world.cores.iter().any(|core| core.is_stopped()) {
+            disk.world.turn_all();
+            for client in &mut clients {
+                client.send("GET a");
+                client.pump();
+                while let Some(reply) = client.take_reply() {
+                    assert_eq!(reply.to_string(), "-LOADING Corewheel is loading the dataset in memory");
+                    refusals += 1;
+                }
+            }
+            assert!(disk.world.cores.iter().all(|core| core.is_loading()), "a core that refuses serves");
+            if !disk.world.net.busy() {
+                disk.world.net.advance_to_next_event();
+            }
+        }
+        assert!(refusals > 0, "nobody asked in time");
+    }
+}
+
+#[test]
 fn an_end_that_was_decided_makes_everything_before_it_needed() {
     let mut disk = Disk::new(Recipe::new(7, 1));
     disk.open_generations(1);
