@@ -71,6 +71,8 @@ pub struct Scan {
     /// The beginning of what may be a frame.
     kept: Vec<u8>,
     trouble: Option<Trouble>,
+    /// Where the segment before this one ended.
+    ended: Option<(u64, u64)>,
     /// Bytes that were no frames, before frames that followed without a gap.
     stray_bytes: u64,
     is_closed: bool,
@@ -90,6 +92,7 @@ impl Scan {
             at: SEGMENT_HEADER_BYTES as u64,
             kept: Vec::new(),
             trouble: None,
+            ended: None,
             stray_bytes: 0,
             is_closed: false,
         }
@@ -105,6 +108,7 @@ impl Scan {
             let why = format!("segment {} of the stream is missing: found {} instead", self.seq + 1, header.seq);
             return Err(LogError { place: 0, why: why.into() });
         }
+        self.ended = Some((self.seq, self.at));
         (self.seed, self.align_bytes, self.seq, self.at) = (seed, header.align_bytes as usize, header.seq, SEGMENT_HEADER_BYTES as u64);
         Ok(())
     }
@@ -203,6 +207,14 @@ impl Scan {
         let first = header.first_lsn;
         let is_next = first == self.next || (self.next < first && first <= self.needed);
         if !is_next || header.at != self.at || kind == FrameKind::Block {
+            // A sound beginning that comes too late: what is missing stood at the end of the segment before.
+            if self.at == SEGMENT_HEADER_BYTES as u64
+                && header.at == self.at
+                && first > self.next
+                && let Some((segment, at)) = self.ended
+            {
+                self.trouble.get_or_insert(Trouble { segment, at, bytes: 0, seen: 0 });
+            }
             let trouble = self.trouble();
             trouble.seen += bytes as u64;
             trouble.bytes = trouble.seen;

@@ -272,6 +272,18 @@ fn tails_say_where_they_begin() {
 }
 
 #[test]
+fn what_is_missing_at_a_segment_s_end_is_missing_there() {
+    // Four frames, two in each segment; the first segment loses its last one to the byte.
+    let before = stream(&[(2, 100, true, false), (2, 100, true, false), (2, 100, true, true), (2, 100, true, false)], 0);
+    let mut files = before.files.clone();
+    let cut = before.frames[1].at;
+    files[0].truncate(cut);
+    let (taken, tail) = scan(&files, 8, Lsn(1), Lsn(0));
+    assert_eq!(taken.len(), 1);
+    assert_eq!(tail, Tail::Damaged { end: Lsn(3), segment: 0, at: cut as u64, known: Lsn(6) });
+}
+
+#[test]
 fn what_a_snapshot_has_is_not_missed() {
     let before = stream(&[(2, 100, true, false), (1, 100, true, false), (1, 100, true, true), (1, 100, true, false)], 4);
     // From 4 on everything is needed: the second segment alone will do, and so will a first one with a hole.
