@@ -264,7 +264,7 @@ impl<K: Kernel> Core<K> {
 
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
-        true
+        !self.is_loading() && self.stop == Stop::Running
     }
 
     /// The port the main listener really has.

@@ -6,13 +6,13 @@
 //! may expect one.
 
 use crate::model::{Aftermath, DBS_EACH, Model, Moment, Place, Seen};
-use crate::plan::{End, Life, Plan};
+use crate::plan::{End, Fault, Life, Plan};
 use crate::{Client, MAIN, open_cores};
 use engine::core::Core;
 use engine::placement::Placement;
 use engine::settings::Settings;
 use netio::Options;
-use netio::sim::{Chance, Sim, SimNet, SimOptions};
+use netio::sim::{Chance, DiskOptions, Sim, SimDisk, SimNet, SimOptions};
 use shards::shard::Cursor;
 use shards::{Db, Slot};
 use std::collections::{BTreeMap, VecDeque};
@@ -26,6 +26,8 @@ const KEYS_TIMED: u64 = 2;
 /// A value stays this long, or for a moment only: clocks jump by less than the one in all of a world's lives, and by more than the other.
 const LONG_MS: u64 = 100 * 3_600_000;
 const SHORT_MS_MAX: u64 = 40;
+/// The smallest files a log may have, so that there are many.
+const SEGMENT_BYTES: u64 = 64 * 1024;
 /// Passes over all cores that one life may take before it counts as stuck.
 const PASSES_MAX: usize = 200_000;
 /// Turns of one core that stand for an operation on files where there are none.
@@ -37,14 +39,38 @@ const IDLE_NS_MAX: u64 = 400_000_000;
 /// What a world did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Times the server was stopped and started again.
+    /// Times the server was stopped.
     pub crashes: u64,
+    /// Starts that the server refused because its files were damaged.
+    pub refused: u64,
+    /// Turns of cores.
+    pub turns: u64,
     /// Commands that were answered.
     pub answers: u64,
     /// Writes that nobody had been promised and that were lost.
     pub lost: u64,
     /// Stands for everything that happened.
     pub digest: u64,
+}
+
+impl Report {
+    /// Adds what another world did.
+    pub fn add(&mut self, other: &Report) {
+        self.crashes += other.crashes;
+        self.refused += other.refused;
+        self.turns += other.turns;
+        self.answers += other.answers;
+        self.lost += other.lost;
+        self.digest ^= other.digest;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { crashes, refused, turns, answers, lost, digest } = self;
+        write!(f, "{crashes} crashes, {answers} commands answered, {lost} writes lost that may be, {refused} damaged disks refused")?;
+        write!(f, ", {turns} turns, digest {digest:016x}")
+    }
 }
 
 /// Something that must not be.
@@ -67,6 +93,9 @@ impl fmt::Display for Finding {
 /// A server on its disk, its clients and what they remember.
 pub struct CrashWorld {
     net: SimNet,
+    disk: SimDisk,
+    /// Whether the server has a directory.
+    keeps: bool,
     plan: Plan,
     chance: Chance,
     model: Model,
@@ -126,11 +155,17 @@ impl Clock {
         Moment { ns, clock_min, clock_max }
     }
 
-    /// The wall clock has moved, or a new process knows no more than the log's clock.
-    fn restart(&mut self, before: Moment, net: &SimNet, floor: u64) {
+    /// The wall clock has moved, and a new process knows no other yet.
+    fn restart(&mut self, before: Moment, net: &SimNet) {
+        let now = net.now();
+        self.min = (now.monotonic.0, now.wall.0);
+        self.max = (now.monotonic.0, before.clock_max.max(now.wall.0));
+    }
+
+    /// All cores have learned from the log that it is so late at least.
+    fn learn(&mut self, floor: u64, net: &SimNet) {
         let now = net.now();
         self.min = (now.monotonic.0, now.wall.0.max(floor));
-        self.max = (now.monotonic.0, before.clock_max.max(now.wall.0));
     }
 }
 
@@ -138,6 +173,11 @@ impl Clock {
 enum Stopped {
     /// As planned.
     Crashed,
+    /// A core gave up, and says why.
+    Failed(String),
+    /// The server says that its files are damaged, and they are.
+    Refused,
+    /// Something is not as it must be.
     Wrong(String),
 }
 
@@ -148,18 +188,22 @@ impl From<String> for Stopped {
 }
 
 impl CrashWorld {
-    /// Lives a plan to its end, on a server that keeps its data or, to see what that looks like, on one that does not.
+    /// Lives a plan to its end, or to a start that the server refuses because the disk damaged its files, where that may be. On a
+    /// server that keeps its data or, to see what that looks like, on one that does not.
     pub fn run(plan: &Plan, keeps: bool) -> Result<Report, Box<Finding>> {
         let mut world = CrashWorld::new(plan.clone(), keeps);
         // After the last crash nobody does anything any more; what it left must be right as well.
         let last = Life { commands: 0, crash_in_loading: None, crash_at: None, wall_jump_ms: 0, ..plan.lives[0].clone() };
         for (index, life) in plan.lives.iter().chain([&last]).enumerate() {
-            match world.live(life) {
-                Ok(()) | Err(Stopped::Crashed) => world.crash(life.end),
-                Err(Stopped::Wrong(why)) => return Err(Box::new(Finding { plan: Box::new(plan.clone()), life: index, why })),
+            match world.live(life).or_else(|stopped| world.excuse(stopped)) {
+                Ok(()) => world.crash(life.end),
+                Err(Stopped::Refused) => break,
+                Err(Stopped::Wrong(why) | Stopped::Failed(why)) => {
+                    return Err(Box::new(Finding { plan: Box::new(plan.clone()), life: index, why }));
+                }
+                Err(Stopped::Crashed) => unreachable!("a crash is always excused"),
             }
         }
-        world.report.crashes -= 1;
         world.report.digest = world.net.digest();
         Ok(world.report)
     }
@@ -168,9 +212,15 @@ impl CrashWorld {
         let mut chance = Chance::new(plan.seed ^ 0xC4A5_0002);
         let network = SimOptions { delay_ns: 1_000..=50_000, ..SimOptions::default() };
         let net = SimNet::new(chance.bits(), network);
+        let disk = SimDisk::new(chance.bits(), plan.fault.options());
+        net.insert_disk(0, disk.clone());
         let mut settings = Settings { memory_bytes_max: 1 << 30, db_count: plan.db_count(), ..Settings::default() };
         if keeps {
             settings.dir = Some(PathBuf::from("/data"));
+            settings.log_segment_bytes = SEGMENT_BYTES;
+            settings.snapshot_log_bytes = plan.snapshot_log_bytes;
+            let durability = ("durability".to_owned(), plan.ladder.to_string());
+            settings = settings.changed(&[durability]).expect("a ladder as it is shown");
         }
         let core_of = |key: &str, cores| Placement::new(cores).core_of(Slot::of(key.as_bytes())).0;
         let now = net.now();
@@ -179,6 +229,8 @@ impl CrashWorld {
         let crashed = clock.at(&net);
         CrashWorld {
             net,
+            disk,
+            keeps,
             chance,
             model,
             clock,
@@ -194,6 +246,21 @@ impl CrashWorld {
         }
     }
 
+    /// Whether a life may have ended like this.
+    fn excuse(&mut self, stopped: Stopped) -> Result<(), Stopped> {
+        match stopped {
+            Stopped::Crashed => Ok(()),
+            // A server stops for good when its disk does not keep what it was given, and when there is no room to begin.
+            Stopped::Failed(_) if self.plan.fault == Fault::Fails || (self.plan.fault == Fault::Full && self.writers.is_empty()) => Ok(()),
+            Stopped::Failed(why) => Err(format!("a core failed: {why}").into()),
+            Stopped::Refused => {
+                self.report.refused += 1;
+                Err(Stopped::Refused)
+            }
+            wrong => Err(wrong),
+        }
+    }
+
     fn now(&self) -> Moment {
         self.clock.at(&self.net)
     }
@@ -201,19 +268,16 @@ impl CrashWorld {
     /// From a start to the moment of the crash.
     fn live(&mut self, life: &Life) -> Result<(), Stopped> {
         self.net.move_wall_clock(life.wall_jump_ms);
+        self.start(life.cores);
         if let Some(at) = life.crash_in_loading {
-            self.start(life.cores);
             self.arm(Some(at));
             match self.load() {
-                Ok(()) => {}
                 Err(Stopped::Crashed) => {
                     self.crash(life.end);
                     self.start(life.cores);
                 }
-                wrong => return wrong,
+                other => other?,
             }
-        } else {
-            self.start(life.cores);
         }
         self.arm(None);
         self.load()?;
@@ -223,6 +287,7 @@ impl CrashWorld {
         self.report.lost += verdict.lost;
         self.model.go_on(&verdict, &after);
         self.model.begin_life(life.cores);
+        self.clock.learn(verdict.clock_floor, &self.net);
         self.let_clients_in();
         self.arm(life.crash_at);
         self.serve(life.commands)
@@ -230,15 +295,19 @@ impl CrashWorld {
 
     /// Starts a server on what there is.
     fn start(&mut self, cores: u16) {
-        self.clock.restart(self.crashed, &self.net, self.model.clock_floor());
+        self.clock.restart(self.crashed, &self.net);
         // The fewest buffers that do: opening them is most of what a start costs here.
         let options = Options { receive_buffers: 64, ..Options::default() };
         self.cores = open_cores(&self.net, cores, self.settings.clone(), options, self.chance.bits());
     }
 
-    /// Lets the crash come so much later.
+    /// Lets the crash come at the operation on files of this number from now.
     fn arm(&mut self, at: Option<u64>) {
-        self.turns_left = at.map(|at| at * TURNS_EACH);
+        if self.keeps {
+            self.disk.crash_at(at.unwrap_or(u64::MAX / 2));
+        } else {
+            self.turns_left = at.map(|at| at * TURNS_EACH);
+        }
     }
 
     /// Turns until every core serves.
@@ -247,7 +316,10 @@ impl CrashWorld {
             if self.cores.iter().all(Core::is_serving) {
                 return Ok(());
             }
-            self.pass()?;
+            match self.pass() {
+                Err(Stopped::Failed(_)) if self.plan.fault.may_damage() => return Err(Stopped::Refused),
+                other => other?,
+            }
         }
         Err("the server does not come up".to_owned().into())
     }
@@ -256,7 +328,11 @@ impl CrashWorld {
     fn pass(&mut self) -> Result<(), Stopped> {
         for core in &mut self.cores {
             let wait = core.wait();
-            core.turn(wait).map_err(|error| format!("a core failed: {error}"))?;
+            core.turn(wait).map_err(|error| Stopped::Failed(error.to_string()))?;
+            self.report.turns += 1;
+            if let Some(refusal) = core.refusal() {
+                return Err(Stopped::Failed(refusal.to_string()));
+            }
             if let Some(turns) = &mut self.turns_left {
                 *turns -= 1;
                 if *turns == 0 {
@@ -267,7 +343,7 @@ impl CrashWorld {
         if !self.net.busy() {
             self.net.advance_to_next_event();
         }
-        Ok(())
+        if self.disk.crashed() { Err(Stopped::Crashed) } else { Ok(()) }
     }
 
     /// Everything that is visible.
@@ -305,7 +381,7 @@ impl CrashWorld {
         if *clock_ms.end() > ahead {
             return Err(format!("the entry clock is at {}, nothing brings it above {ahead}", clock_ms.end()).into());
         }
-        Ok(Aftermath { crashed, clock_ms, seen, slow_disk: self.plan.slow_disk })
+        Ok(Aftermath { crashed, clock_ms, seen, slow_disk: self.plan.fault == Fault::Slow })
     }
 
     fn let_clients_in(&mut self) {
@@ -326,7 +402,14 @@ impl CrashWorld {
         for _ in 0..PASSES_MAX {
             self.take_replies()?;
             if left == 0 && self.writers.iter().all(|writer| writer.open.is_empty()) {
-                let until_ns = self.net.now().monotonic.0 + if self.chance.one_in(3) { self.chance.below(IDLE_NS_MAX) } else { 0 };
+                let idle_ns = match self.plan.fault {
+                    fault if fault.may_damage() => IDLE_NS_MAX,
+                    _ if self.chance.one_in(3) => self.chance.below(IDLE_NS_MAX),
+                    _ => 0,
+                };
+                // What tells of what was written last is written where it belongs.
+                self.disk.set_options(DiskOptions { misdirect_one_in: 0, ..self.plan.fault.options() });
+                let until_ns = self.net.now().monotonic.0 + idle_ns;
                 while self.net.now().monotonic.0 < until_ns {
                     self.pass()?;
                 }
@@ -418,10 +501,22 @@ impl CrashWorld {
     }
 
     /// Everything stops. What had left for the clients before still arrives.
-    fn crash(&mut self, _end: End) {
+    fn crash(&mut self, end: End) {
         self.crashed = self.now();
         self.report.crashes += 1;
         self.cores.clear();
+        match end {
+            End::Kill => self.disk.kill(),
+            End::PowerLoss => self.disk.lose_power(),
+        }
+        self.disk.set_options(self.plan.fault.options());
+        if self.plan.fault == Fault::Rots {
+            let files: Vec<(PathBuf, u64)> = self.disk.files().into_iter().filter(|(_, bytes)| *bytes > 0).collect();
+            if let Some((path, bytes)) = files.get(self.chance.below(files.len().max(1) as u64) as usize) {
+                let (at, bit) = (self.chance.below(*bytes), self.chance.below(8) as u32);
+                self.disk.flip_bit(path, at, bit).expect("the file is there");
+            }
+        }
         while self.writers.iter().any(|writer| !writer.client.is_closed()) && self.net.advance_to_next_event() {
             if self.take_replies().is_err() {
                 break;

@@ -150,11 +150,6 @@ impl Model {
         self.cores = cores;
     }
 
-    /// The least that the entry clock of a restarted core may say.
-    pub fn clock_floor(&self) -> u64 {
-        self.clock_floor
-    }
-
     /// Whether a key has a value that will not expire before this clock.
     pub fn stays_until(&self, author: usize, db: u16, key: &str, clock_ms: u64) -> bool {
         let stored = self.authors[author].now.get(&(db, key.to_owned()));

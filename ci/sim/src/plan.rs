@@ -2,7 +2,7 @@
 
 use crate::model::DBS_EACH;
 use engine::durability::{Ladder, Level};
-use netio::sim::Chance;
+use netio::sim::{Chance, DiskOptions};
 use std::fmt;
 
 /// The machine and everything that will happen to it.
@@ -16,10 +16,51 @@ pub struct Plan {
     pub clients: u16,
     /// Commands a client may have open at once.
     pub open_max: u64,
-    /// Whether the disk is so slow that syncs take longer than anything else.
-    pub slow_disk: bool,
+    /// What the disk does wrong.
+    pub fault: Fault,
+    /// Bytes of log after which a snapshot is made; 0 for never.
+    pub snapshot_log_bytes: u64,
     /// From one start to the next crash, one after the other.
     pub lives: Vec<Life>,
+}
+
+/// What a disk does wrong, beside losing what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    Nothing,
+    /// Some requests take longer than everything else together.
+    Slow,
+    /// Syncs and writes fail now and then.
+    Fails,
+    /// There is no room now and then.
+    Full,
+    /// A bit flips between two lives. The server may refuse to start.
+    Rots,
+    /// Writes end elsewhere in their file now and then. The server may refuse to start.
+    Misdirects,
+    /// Syncs do nothing. Nothing can be promised on such a disk; no seed decides it.
+    Lies,
+}
+
+impl Fault {
+    /// How such a disk behaves.
+    pub fn options(self) -> DiskOptions {
+        let good = DiskOptions { latency_ns: 10_000..=200_000, ..DiskOptions::default() };
+        match self {
+            Fault::Nothing | Fault::Rots => good,
+            Fault::Slow => DiskOptions { slow_one_in: 20, slow_ns: 1_000_000..=300_000_000, ..good },
+            Fault::Fails => DiskOptions { sync_error_one_in: 150, write_error_one_in: 150, ..good },
+            Fault::Full => DiskOptions { full_one_in: 6, ..good },
+            Fault::Misdirects => DiskOptions { misdirect_one_in: 100, ..good },
+            Fault::Lies => DiskOptions { lies: true, ..good },
+        }
+    }
+
+    /// Whether the server may say that its files are damaged.
+    pub fn may_damage(self) -> bool {
+        matches!(self, Fault::Rots | Fault::Misdirects)
+    }
 }
 
 /// From a start to the crash that ends it.
@@ -57,10 +98,18 @@ impl Plan {
         let mut chance = Chance::new(seed ^ 0xC4A5_0001);
         let clients = 1 + chance.below(3) as u16;
         let ladder = ladder(&mut chance, clients);
-        let slow_disk = chance.one_in(6);
+        let fault = match chance.below(16) {
+            0 | 1 => Fault::Slow,
+            2 | 3 => Fault::Fails,
+            4 => Fault::Full,
+            5 => Fault::Rots,
+            6 => Fault::Misdirects,
+            _ => Fault::Nothing,
+        };
         let open_max = 1 + chance.below(4);
-        let lives = (0..crashes).map(|_| life(&mut chance)).collect();
-        Plan { seed, ladder, clients, open_max, slow_disk, lives }
+        let snapshot_log_bytes = if chance.one_in(3) { 0 } else { 2_000 + chance.below(10_000) };
+        let lives = (0..crashes).map(|_| life(&mut chance, fault)).collect();
+        Plan { seed, ladder, clients, open_max, fault, snapshot_log_bytes, lives }
     }
 
     /// How many databases the server needs.
@@ -88,7 +137,7 @@ fn ladder(chance: &mut Chance, clients: u16) -> Ladder {
     text.parse().expect("a ladder as it is shown")
 }
 
-fn life(chance: &mut Chance) -> Life {
+fn life(chance: &mut Chance, fault: Fault) -> Life {
     let wall_jump_ms = match chance.below(6) {
         0 => -(chance.below(JUMP_MS_MAX) as i64),
         1 => chance.below(JUMP_MS_MAX) as i64,
@@ -101,16 +150,17 @@ fn life(chance: &mut Chance) -> Life {
         wall_jump_ms,
         crash_in_loading: chance.one_in(6).then(|| 1 + chance.below(40)),
         commands,
-        crash_at: (commands > 0 && !chance.one_in(5)).then(|| 1 + chance.below(60)),
-        end: if chance.one_in(3) { End::Kill } else { End::PowerLoss },
+        // What is damaged is known as damage once something later on the disk tells of it.
+        crash_at: (commands > 0 && !chance.one_in(5) && !fault.may_damage()).then(|| 1 + chance.below(60)),
+        end: if chance.one_in(3) || fault.may_damage() { End::Kill } else { End::PowerLoss },
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { seed, ladder, clients, open_max, slow_disk, lives } = self;
-        let disk = if *slow_disk { ", a slow disk" } else { "" };
-        write!(f, "seed {seed}: {ladder}, {clients} clients with {open_max} commands open at most{disk}")?;
+        let Plan { seed, ladder, clients, open_max, fault, snapshot_log_bytes, lives } = self;
+        write!(f, "seed {seed}: {ladder}, {clients} clients with {open_max} commands open at most, on a disk with the fault {fault:?}")?;
+        write!(f, ", a snapshot every {snapshot_log_bytes} bytes of log")?;
         for (index, life) in lives.iter().enumerate() {
             let Life { cores, wall_jump_ms, crash_in_loading, commands, crash_at, end } = life;
             write!(f, "\n  life {index}: {cores} cores, the clock {wall_jump_ms:+} ms, {commands} commands")?;

@@ -1,6 +1,6 @@
 //! Servers that crash, seed by seed. `COREWHEEL_SIM_SEED` is the first, `COREWHEEL_SIM_SEEDS` how many runs of ten crashes.
 
-use simulation::crash::CrashWorld;
+use simulation::crash::{CrashWorld, Report};
 use simulation::plan::Plan;
 
 /// Crashes of one world.
@@ -41,4 +41,18 @@ fn a_seed_is_a_history() {
     let lives = |seed| CrashWorld::run(&Plan::of(seed, CRASHES), false).expect_err("everything is lost").to_string();
     assert_eq!(lives(3), lives(3));
     assert_ne!(lives(3), lives(4));
+}
+
+/// Whatever a server promised is there after every crash, and nothing else.
+#[test]
+fn nothing_promised_is_lost() {
+    let seeds = seeds(100);
+    let mut sum = Report::default();
+    for seed in seeds.clone() {
+        match CrashWorld::run(&Plan::of(seed, CRASHES), true) {
+            Ok(report) => sum.add(&report),
+            Err(finding) => panic!("{finding}"),
+        }
+    }
+    println!("crash: seeds {} to {}: {sum}", seeds.start, seeds.end - 1);
 }
