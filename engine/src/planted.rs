@@ -34,6 +34,26 @@ pub enum Bug {
     TailNotSyncedAfterKill,
 }
 
+impl Bug {
+    /// Every one.
+    pub const ALL: [Bug; 14] = [
+        Bug::SyncSkipped,
+        Bug::AckedBeforeSync,
+        Bug::DamageTakenForTornTail,
+        Bug::DirectorySyncForgotten,
+        Bug::EntryReplayedTwice,
+        Bug::ReadNotParked,
+        Bug::SyncErrorIgnored,
+        Bug::HoldsReleasedEarly,
+        Bug::HalfTransactionKept,
+        Bug::SnapshotBeforeLog,
+        Bug::CompactedTooMuch,
+        Bug::BeforeImageForgotten,
+        Bug::ClockFloorForgotten,
+        Bug::TailNotSyncedAfterKill,
+    ];
+}
+
 /// Whether this fault is in place on this thread.
 #[cfg(not(feature = "planted"))]
 #[inline]

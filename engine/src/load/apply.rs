@@ -4,6 +4,7 @@ use super::meeting::{Decision, Loading};
 use super::refusal::{Loss, Refusal};
 use super::survey::{Reader, Surveyed};
 use crate::executor::Executor;
+use crate::planted::{Bug, planted};
 use netio::Aligned;
 use shards::log::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, Generation, LogError, Lsn, PARTITION_ALL, Scan, SegmentHeader, StreamId, entries,
@@ -196,7 +197,11 @@ impl Frame<'_> {
                 }
                 *self.applied += 1;
                 let (partitions, as_of, at) = (self.partitions, self.as_of, (self.id.generation, lsn));
-                self.executor.shard.replay(&entry, &|partition| partitions.contains(&partition) && as_of[usize::from(partition)] <= at)
+                let is_wanted = |partition: u16| partitions.contains(&partition) && as_of[usize::from(partition)] <= at;
+                if planted(Bug::EntryReplayedTwice) && lsn.0 + 1 == header.first_lsn.0 + u64::from(header.entry_count) {
+                    self.executor.shard.replay(&entry, &is_wanted)?;
+                }
+                self.executor.shard.replay(&entry, &is_wanted)
             });
             if let Err(error) = applied {
                 let place = header.at + FRAME_HEADER_BYTES as u64 + error.place;

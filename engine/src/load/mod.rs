@@ -21,6 +21,7 @@ use crate::directory::Directory;
 use crate::log::FileOwner;
 use crate::options::human_bytes;
 use crate::placement::{CoreId, Placement};
+use crate::planted::{Bug, planted};
 use crate::settings::Settings;
 use crate::task::{Desk, Outcome, Rest, Task};
 use apply::Share;
@@ -194,7 +195,7 @@ impl Decision {
         surveyed.sort_by_key(|stream| stream.id);
         let open = || surveyed.iter().filter(|stream| !stream.is_decided);
         let starts: Vec<(StreamId, Lsn)> = needed.iter().map(|stream| (stream.id, stream.replay_from)).collect();
-        let parts: Vec<_> = open().flat_map(|stream| stream.parts.iter().cloned()).collect();
+        let parts: Vec<_> = open().filter(|_| !planted(Bug::HalfTransactionKept)).flat_map(|stream| stream.parts.iter().cloned()).collect();
         let plan = Plan::since(&starts, open().map(|stream| (stream.id, stream.end)).collect(), &parts);
         let mut ends: std::collections::HashMap<StreamId, Lsn> = surveyed.iter().map(|stream| (stream.id, stream.end)).collect();
         ends.extend(plan.ends);

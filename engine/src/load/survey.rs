@@ -4,6 +4,7 @@ use super::chunks::{Chunks, read_front};
 use super::home::{Needed, Segment};
 use super::refusal::{Loss, Refusal};
 use crate::directory::Directory;
+use crate::planted::{Bug, planted};
 use crate::task::{Desk, Open};
 use netio::{Aligned, FileRequest};
 use shards::log::{
@@ -135,9 +136,10 @@ impl Reader {
         let torn = match tail {
             Tail::Clean { .. } => None,
             Tail::Torn { segment, at, bytes, .. } => Some(Torn { seq: segment, at, bytes }),
+            Tail::Damaged { segment, at, .. } if planted(Bug::DamageTakenForTornTail) => Some(Torn { seq: segment, at, bytes: 0 }),
             Tail::Damaged { end, segment, at, known } => return Err(self.lost(needed.id, segment, at, end, known)),
         };
-        if needed.decided.is_none() {
+        if needed.decided.is_none() && !planted(Bug::TailNotSyncedAfterKill) {
             self.sync(&files).await?;
         }
         Ok(Surveyed {

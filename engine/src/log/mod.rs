@@ -79,6 +79,7 @@ impl<K: Kernel> Core<K> {
             partitions: self.placement.partitions_of(self.id),
         };
         self.writer = Some(Writer::new(identity, settings.log_segment_bytes));
+        let clock_floor_ms = if planted(Bug::ClockFloorForgotten) { 0 } else { clock_floor_ms };
         self.entry_clock.raise(clock_floor_ms, self.kernel.now());
         self.now = self.entry_clock.advance(self.kernel.now());
         self.executor.shard.note_victims(true);
