@@ -1,6 +1,7 @@
 //! A file from front to back, with the next chunks on their way while one is looked at.
 
 use crate::task::{Answer, Desk, Open};
+use netio::file::FILE_ALIGN_BYTES;
 use netio::{Aligned, FileDone, FileFailure, FileRequest};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -37,8 +38,11 @@ impl Chunks {
 
     fn ask(&mut self) {
         while self.under_way.len() < AHEAD && self.next_at < self.open.traits.bytes {
-            let mut buffer = self.spare.pop().unwrap_or_else(|| Aligned::with_capacity(CHUNK_BYTES));
-            buffer.resize(CHUNK_BYTES);
+            // Most files of a young directory are small: no more memory than what is left of this one.
+            let left = usize::try_from(self.open.traits.bytes - self.next_at).unwrap_or(CHUNK_BYTES);
+            let bytes = left.next_multiple_of(FILE_ALIGN_BYTES).min(CHUNK_BYTES);
+            let mut buffer = self.spare.pop().unwrap_or_else(|| Aligned::with_capacity(bytes));
+            buffer.resize(bytes);
             self.under_way.push_back(self.desk.begin(FileRequest::Read { file: self.open.file, at: self.next_at, buffer }));
             self.next_at += CHUNK_BYTES as u64;
         }
