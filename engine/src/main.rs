@@ -35,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   corewheel demo                           try it: a free port, sample data, a gentle load
   corewheel bench --rate 50k --duration 10s    how fast is it, told truthfully
   corewheel import dump.rdb --to 127.0.0.1:6379    move here from Redis
+  corewheel export rdb dump.rdb --from 127.0.0.1:6379    and away
   corewheel completions bash > /etc/bash_completion.d/corewheel";
 
 #[derive(Subcommand)]
@@ -48,6 +49,8 @@ enum What {
     Bench(Box<loadgen::Options>),
     /// Bring the data of a Redis or Valkey server into this one.
     Import(Box<offline::import::ImportOptions>),
+    /// Write what a running server holds into a file.
+    Export(Box<offline::export::ExportOptions>),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         What::Demo(options) => demo::run(options),
         What::Bench(options) => loadgen::run(*options),
         What::Import(options) => offline::import::run(*options),
+        What::Export(options) => offline::export::run(*options),
         What::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
             ExitCode::SUCCESS
