@@ -105,10 +105,11 @@ impl Home {
         Ok(needed)
     }
 
-    /// The first entry of a stream that is not there, if a later generation has decided it.
+    /// The first entry of a stream that is not there, if a later generation has decided it. A repair may have moved an end to
+    /// before some damage, so the earliest counts.
     pub(crate) fn decided(&self, id: StreamId) -> Option<Lsn> {
         let later = self.openings.range(Generation(id.generation.0 + 1)..);
-        later.flat_map(|(_, opening)| &opening.plan.ends).find(|(stream, _)| *stream == id).map(|(_, end)| *end)
+        later.flat_map(|(_, opening)| &opening.plan.ends).filter(|(stream, _)| *stream == id).map(|(_, end)| *end).min()
     }
 
     /// Shares of commands that earlier generations have decided to leave out.

@@ -80,7 +80,11 @@ impl fmt::Display for Refusal {
                         from.0, known.0
                     )?;
                 }
-                write!(f, "\n  Nothing was changed and nothing is served. Keep a copy of {} before anything else.", directory.display())
+                write!(
+                    f,
+                    "\n  Nothing was changed and nothing is served. Keep a copy of {0} before anything else, then: corewheel check {0}",
+                    directory.display()
+                )
             }
         }
     }

@@ -3,7 +3,6 @@
 
 mod address;
 mod commands;
-pub(crate) mod export;
 pub(crate) mod import;
 mod parts;
 mod peer;
@@ -12,7 +11,6 @@ mod position;
 mod progress;
 mod psync;
 mod requests;
-mod sink;
 mod tally;
 mod verify;
 

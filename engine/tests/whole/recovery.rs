@@ -394,6 +394,31 @@ fn an_end_that_was_decided_makes_everything_before_it_needed() {
     assert_eq!(disk.damage().loss, Some(Loss { stream: stream(1, 0), from: Lsn(2), known: Lsn(2) }));
 }
 
+/// What `corewheel repair` writes: an end before the damage, after an end that was decided behind it.
+#[test]
+fn of_two_ends_that_were_decided_the_earlier_counts() {
+    let mut disk = Disk::new(Recipe::new(7, 1));
+    disk.open_generations(1);
+    let mut log = Log::new(1, 0, 1);
+    log.frame(&["SET a 1"]).frame(&["SET a 2"]);
+    disk.put(&log);
+    for (generation, end) in [(2, 3), (3, 2)] {
+        let opening = shards::log::Opening {
+            node: NODE,
+            generation: Generation(generation),
+            core_count: 1,
+            plan: shards::log::Plan { ends: vec![(stream(1, 0), Lsn(end))], dropped: vec![] },
+            clock_ms: 0,
+            created_ms: 0,
+        };
+        disk.write(directory().opening(Generation(generation)), &opening.to_bytes());
+    }
+    for _ in 0..2 {
+        assert_eq!(disk.values(&["a"]), ["\"1\""]);
+        disk.world.restart(1);
+    }
+}
+
 #[test]
 fn segments_follow_each_other_and_none_may_be_missing() {
     let logs = || {

@@ -206,6 +206,15 @@ impl FrameHeader {
     }
 }
 
+/// The frame at the start of `bytes`, which lie at `at` in the file whose seed this is; `None` if there is none that is whole
+/// and belongs there. For whoever looks behind what [`super::Scan`] stopped at.
+pub fn frame_at(bytes: &[u8], at: u64, seed: u32) -> Option<(FrameHeader, &[u8])> {
+    match look(bytes, seed) {
+        Sight::Frame(header, payload) if header.at == at => Some((header, payload)),
+        _ => None,
+    }
+}
+
 /// Reads the block number `number` of a snapshot, manifest or opening from the start of `bytes`, which lie at `at` in the
 /// file. Returns its header and payload; the next block is [`frame_bytes`] further on.
 ///

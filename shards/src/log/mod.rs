@@ -6,6 +6,7 @@
 //!
 //! Nothing read here is trusted before its checksum held, and nothing is refused without saying where and why.
 
+mod blocks;
 mod entry;
 mod frame;
 mod manifest;
@@ -15,8 +16,9 @@ mod scan;
 mod segment;
 pub(crate) mod varint;
 
+pub use blocks::{Blocks, TakeBlock};
 pub use entry::{Body, Cores, Entries, Entry, Part, PartMode, Words, encode, encode_command, entries};
-pub use frame::{FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_bytes, frame_header, read_block};
+pub use frame::{FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_at, frame_bytes, frame_header, read_block};
 pub use manifest::{Manifest, Section};
 pub use opening::Opening;
 pub use plan::{FoundPart, Plan};

@@ -170,7 +170,11 @@ impl Scan {
         self.next.max(self.needed)
     }
 
-    fn end_segment(&mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<(), LogError> {
+    /// Says that the segment was fed whole. [`Scan::next_segment`] and [`Scan::finish`] do so by themselves.
+    ///
+    /// # Errors
+    /// As [`Scan::feed`].
+    pub fn end_segment(&mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<(), LogError> {
         let kept = std::mem::take(&mut self.kept);
         self.walk(&kept, true, take).map(|_| ())
     }

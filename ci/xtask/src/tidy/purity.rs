@@ -40,6 +40,7 @@ const PURE: &[Pure] = &[
             "engine/src/options.rs",
             "engine/src/settings.rs",
             "engine/src/start",
+            "engine/src/upkeep/",
             "engine/src/serve/config.rs",
             "engine/src/serve/info.rs",
         ],
