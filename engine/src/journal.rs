@@ -562,3 +562,6 @@ fn written_keys<'a>(command: &'a Command, args: Args<'a>) -> impl Iterator<Item 
         (first..=last.min(args.len() - 1)).step_by(spec.step as usize)
     })
 }
+
+#[cfg(test)]
+mod tests;
