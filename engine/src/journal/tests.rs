@@ -1,3 +1,5 @@
+//! What the journal says of commands: that it is enough to do them again, and no more than happened.
+
 use super::*;
 use crate::executor::Executor;
 use crate::hold::Holds;
