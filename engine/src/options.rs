@@ -1,13 +1,19 @@
 //! How a server is asked for: flags, and a configuration file of the same names. Flags win.
 
+use crate::keys::Keys;
 use crate::placement::CORE_COUNT_MAX;
-use crate::settings::{Secret, Settings, parse_bytes};
+use crate::settings::{Secret, Settings, parse_bytes, read_keys};
 use clap::{Args, ValueEnum};
 use netio::Listen;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// Where keys may stand instead of in a file.
+const KEY_VARIABLE: &str = "COREWHEEL_ENCRYPTION_KEY";
 
 /// Flags of `corewheel server`.
 #[derive(Args, Clone, Debug, Default)]
@@ -49,6 +55,15 @@ pub struct ServerOptions {
     /// Bytes of one file of the log, such as 64mb.
     #[arg(long, value_name = "BYTES")]
     pub log_segment_bytes: Option<String>,
+
+    /// How the log is compressed: none, lz4, zstd.
+    #[arg(long, value_name = "HOW")]
+    pub log_compression: Option<String>,
+
+    /// File of keys to encrypt what is kept with: lines of a number and 64 hexadecimal digits, the highest number for new files.
+    /// COREWHEEL_ENCRYPTION_KEY may hold the same lines instead.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_key_file: Option<PathBuf>,
 
     /// Bytes of log after which a snapshot is made by itself, such as 1gb; 0 for never.
     #[arg(long, value_name = "BYTES")]
@@ -184,6 +199,7 @@ impl ServerOptions {
         if let Some(path) = &self.requirepass_file {
             settings.password = Some(read_password(path)?);
         }
+        self.unlock(&mut settings, std::env::var_os(KEY_VARIABLE))?;
         self.place(&mut settings)?;
         Ok(ServerConfig { settings, io: self.io.unwrap_or_default() })
     }
@@ -195,6 +211,7 @@ impl ServerOptions {
             ("maxmemory-policy", self.maxmemory_policy.clone()),
             ("durability", self.durability.clone()),
             ("log-segment-bytes", self.log_segment_bytes.clone()),
+            ("log-compression", self.log_compression.clone()),
             ("snapshot-log-bytes", self.snapshot_log_bytes.clone()),
             ("snapshot-interval-s", self.snapshot_interval_s.map(|seconds| seconds.to_string())),
             ("snapshot-keep", self.snapshot_keep.map(|count| count.to_string())),
@@ -229,6 +246,7 @@ impl ServerOptions {
                 "cores" => keep(&mut self.cores, text.parse().map_err(|why: String| failed(&why))?),
                 "unixsocket" => keep(&mut self.unixsocket, text.clone().into()),
                 "requirepass-file" => keep(&mut self.requirepass_file, text.clone().into()),
+                "encryption-key-file" => keep(&mut self.encryption_key_file, text.clone().into()),
                 "cluster-port-first" => {
                     keep(&mut self.cluster_port_first, text.parse().map_err(|_| failed("a port is a number below 65536"))?)
                 }
@@ -252,6 +270,27 @@ impl ServerOptions {
                 _ => *settings = change(settings, &name, &text).map_err(|why| failed(&why))?,
             }
         }
+        Ok(())
+    }
+
+    /// Reads the keys, from the file or from the environment.
+    fn unlock(&self, settings: &mut Settings, variable: Option<OsString>) -> Result<(), Unusable> {
+        let variable = variable.map(|text| Zeroizing::new(text.into_encoded_bytes()));
+        settings.keys = match (&self.encryption_key_file, variable) {
+            (None, None) => return Ok(()),
+            (Some(_), Some(_)) => {
+                return Err(Unusable(format!("keys are given by --encryption-key-file and by {KEY_VARIABLE}: one of the two must go")));
+            }
+            (Some(path), None) => read_keys(path).map_err(Unusable)?,
+            (None, Some(text)) => {
+                let text = std::str::from_utf8(&text).map_err(|_| Unusable(format!("{KEY_VARIABLE}: not text")))?;
+                Keys::parse(text).map_err(|why| Unusable(format!("{KEY_VARIABLE}: {why}")))?
+            }
+        };
+        if settings.dir.is_none() {
+            return Err(Unusable("a key is given, and nothing is kept that it could encrypt; start the server with --dir".into()));
+        }
+        settings.encryption_key_file.clone_from(&self.encryption_key_file);
         Ok(())
     }
 
@@ -421,6 +460,29 @@ mod tests {
         ] {
             let error = config(file, ServerOptions::default()).expect_err(file);
             assert!(error.contains(expected), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn keys_come_from_one_place_and_need_a_directory() {
+        const KEY: &str = "1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        let unlock = |options: ServerOptions, variable: Option<&str>| {
+            let mut settings = Settings { dir: options.dir.clone(), ..Settings::default() };
+            options.unlock(&mut settings, variable.map(OsString::from)).map(|()| settings.keys.newest()).map_err(|why| why.to_string())
+        };
+        let kept = || ServerOptions { dir: Some("/data".into()), ..ServerOptions::default() };
+        assert_eq!(unlock(kept(), None), Ok(None));
+        assert_eq!(unlock(kept(), Some(KEY)), Ok(Some(1)));
+        let (file, _) = config("encryption_key_file = \"/nowhere/keys\"", kept()).expect("valid");
+        assert_eq!(file.encryption_key_file, Some("/nowhere/keys".into()));
+        for (options, variable, expected) in [
+            (ServerOptions::default(), Some(KEY), "start the server with --dir"),
+            (file.clone(), Some(KEY), "one of the two must go"),
+            (file, None, "cannot read /nowhere/keys: No such file"),
+            (kept(), Some("1 0011"), "COREWHEEL_ENCRYPTION_KEY: line 1: a key is 64 hexadecimal digits"),
+        ] {
+            let error = unlock(options, variable).expect_err(expected);
+            assert!(error.contains(expected) && !error.contains("0011"), "{error}");
         }
     }
 

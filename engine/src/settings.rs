@@ -4,11 +4,15 @@
 //! so that no core ever sees half a change.
 
 use crate::durability::{Ladder, Level};
+use crate::keys::Keys;
+use crate::seal::Compression;
 use netio::Listen;
 use shards::evict::Eviction;
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -75,6 +79,12 @@ pub struct Settings {
     pub durability: Option<Ladder>,
     /// Bytes of one file of the log.
     pub log_segment_bytes: u64,
+    /// How frames of the log are compressed.
+    pub log_compression: Compression,
+    /// What new files are encrypted with, and what may have to be read.
+    pub keys: Keys,
+    /// Where the keys are read from. Fixed at start.
+    pub encryption_key_file: Option<PathBuf>,
     /// Bytes of log after which a snapshot is made by itself; 0 for never.
     pub snapshot_log_bytes: u64,
     /// Seconds after which a snapshot is made if something was written; 0 for never.
@@ -182,6 +192,9 @@ impl Default for Settings {
             dir: None,
             durability: None,
             log_segment_bytes: 64 * MIB as u64,
+            log_compression: Compression::None,
+            keys: Keys::default(),
+            encryption_key_file: None,
             snapshot_log_bytes: 1024 * MIB as u64,
             snapshot_interval_s: 3600,
             snapshot_keep: 2,
@@ -300,6 +313,32 @@ fn set_appendfsync(settings: &mut Settings, text: &str) -> Result<(), String> {
     set_ladder(settings, Ladder::of(level))
 }
 
+/// The most bytes a file of keys may have.
+const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Reads a file of keys.
+///
+/// # Errors
+/// Says what is wrong and in which line, never what stands there.
+pub fn read_keys(path: &Path) -> Result<Keys, String> {
+    // All of the room at once, so that no outgrown copy is left anywhere.
+    let mut text = Zeroizing::new(String::with_capacity(2 * KEY_FILE_BYTES_MAX as usize));
+    let read = fs::File::open(path).and_then(|file| file.take(KEY_FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if text.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(format!("{} is longer than {KEY_FILE_BYTES_MAX} bytes: it is no file of keys", path.display()));
+    }
+    Keys::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+fn reload_keys(settings: &mut Settings) -> Result<(), String> {
+    let Some(path) = &settings.encryption_key_file else {
+        return Err("the server was started without --encryption-key-file, and only that can be read again".into());
+    };
+    settings.keys = read_keys(path)?.follow(&settings.keys).map_err(|why| format!("{}: {why}", path.display()))?;
+    Ok(())
+}
+
 fn yes_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "yes" => Ok(true),
@@ -406,6 +445,18 @@ pub static SETTINGS: &[Setting] = &[
         set: None,
     },
     Setting {
+        name: "encryption-key-file",
+        summary: "Where the keys are read from that files are encrypted with.",
+        get: |s| s.encryption_key_file.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+        set: None,
+    },
+    Setting {
+        name: "encryption-reload",
+        summary: "Set to yes, it reads the file of keys again; files begun from then on are encrypted with the newest.",
+        get: |_| yes(false),
+        set: Some(|s, text| if yes_no(text)? { reload_keys(s) } else { Ok(()) }),
+    },
+    Setting {
         name: "hello-server",
         summary: "What HELLO says this server is; some clients refuse anything but redis.",
         get: |s| s.hello_server.clone(),
@@ -442,6 +493,12 @@ pub static SETTINGS: &[Setting] = &[
         summary: "How much harder each step of the LFU counter is.",
         get: |s| s.lfu_log_factor.to_string(),
         set: Some(|s, text| number(text, 0, u8::MAX).map(|v| s.lfu_log_factor = v)),
+    },
+    Setting {
+        name: "log-compression",
+        summary: "How frames of the log are compressed: none, lz4, zstd. What is there stays as it is.",
+        get: |s| s.log_compression.to_string(),
+        set: Some(|s, text| text.parse().map(|v| s.log_compression = v)),
     },
     Setting {
         name: "log-segment-bytes",

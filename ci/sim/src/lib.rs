@@ -101,6 +101,11 @@ impl World {
         self.cores = open_cores(&self.net, cores, self.settings.clone(), Options::default(), self.seed ^ 0x5eed ^ self.starts << 32);
     }
 
+    /// What the operator sets, for the next start.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
     /// A client of the main port; chance decides which core takes it.
     pub fn client(&self) -> Client {
         self.client_at(MAIN.parse().expect("an address"))

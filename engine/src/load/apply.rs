@@ -5,6 +5,7 @@ use super::refusal::{Loss, Refusal};
 use super::survey::{Reader, Surveyed};
 use crate::executor::Executor;
 use crate::planted::{Bug, planted};
+use crate::seal::{Unopened, Unseal};
 use netio::Aligned;
 use shards::log::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, Generation, LogError, Lsn, PARTITION_ALL, Scan, SegmentHeader, StreamId, entries,
@@ -39,7 +40,9 @@ struct Applying {
     /// Since it was last asked: entries applied, and bytes of the frames met.
     applied: u64,
     bytes: u64,
-    error: Option<LogError>,
+    /// Opens the frames of the segment being read.
+    unseal: Unseal,
+    error: Option<Unopened>,
 }
 
 impl Share {
@@ -56,11 +59,12 @@ impl Share {
         let mut applying: Option<Applying> = None;
         for segment in &stream.segments {
             let mut reading = reader.open(stream.id, segment.seq).await?;
+            let unseal = reading.unseal.take().expect("nobody took it before");
             let begun = match applying.take() {
-                None => self.begin(decision, stream, &reading.header, reading.seed),
+                None => self.begin(decision, stream, &reading.header, reading.seed, unseal),
                 Some(applying) => {
                     let (header, seed) = (reading.header.clone(), reading.seed);
-                    reader.desk.act(move |executor| applying.go_on(&header, seed, executor)).await
+                    reader.desk.act(move |executor| applying.go_on(&header, seed, unseal, executor)).await
                 }
             };
             let mut under_way = begun;
@@ -78,8 +82,7 @@ impl Share {
                 }
             }
             if let Some(error) = under_way.error.take() {
-                let file = reader.directory.segment(stream.id, segment.seq);
-                return Err(Refusal::damaged(reader.directory.root(), file, error.place, error.why));
+                return Err(reader.unopened(stream.id, segment.seq, &error));
             }
             let is_over = under_way.next >= under_way.end;
             applying = Some(under_way);
@@ -92,8 +95,7 @@ impl Share {
         loading.note_progress(std::mem::take(&mut applying.bytes), std::mem::take(&mut applying.applied));
         let last = stream.segments.last().expect("a stream that is needed has a segment");
         if let Some(error) = applying.error.take() {
-            let file = reader.directory.segment(stream.id, last.seq);
-            return Err(Refusal::damaged(reader.directory.root(), file, error.place, error.why));
+            return Err(reader.unopened(stream.id, last.seq, &error));
         }
         if applying.next < applying.end && applying.end > stream.replay_from {
             let loss = Loss { stream: stream.id, from: applying.next, known: Lsn(applying.end.0 - 1) };
@@ -103,7 +105,7 @@ impl Share {
         Ok(applying.clock_ms)
     }
 
-    fn begin(&self, decision: &Arc<Decision>, stream: &Surveyed, header: &SegmentHeader, seed: u32) -> Applying {
+    fn begin(&self, decision: &Arc<Decision>, stream: &Surveyed, header: &SegmentHeader, seed: u32, unseal: Unseal) -> Applying {
         Applying {
             id: stream.id,
             end: decision.ends[&stream.id],
@@ -115,6 +117,7 @@ impl Share {
             clock_ms: 0,
             applied: 0,
             bytes: 0,
+            unseal,
             error: None,
         }
     }
@@ -126,8 +129,10 @@ impl Applying {
     }
 
     /// The next segment begins.
-    fn go_on(mut self, header: &SegmentHeader, seed: u32, executor: &mut Executor) -> Applying {
+    fn go_on(mut self, header: &SegmentHeader, seed: u32, unseal: Unseal, executor: &mut Executor) -> Applying {
         self.scanned(|scan, take| scan.as_mut().map_or(Ok(()), |scan| scan.next_segment(header, seed, take)), executor);
+        // Only now: until the next segment begins, frames of the one before may come.
+        self.unseal = unseal;
         self
     }
 
@@ -148,12 +153,24 @@ impl Applying {
         read: impl FnOnce(&mut Option<Scan>, &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<(), LogError>,
         executor: &mut Executor,
     ) {
-        let Applying { id, end, next, partitions, as_of, decision, scan, clock_ms, applied, bytes, error } = self;
-        let mut frame =
-            Frame { id: *id, end: *end, partitions, as_of, dropped: &decision.dropped, executor, next, clock_ms, applied, bytes, error };
+        let Applying { id, end, next, partitions, as_of, decision, scan, clock_ms, applied, bytes, unseal, error } = self;
+        let mut frame = Frame {
+            id: *id,
+            end: *end,
+            partitions,
+            as_of,
+            dropped: &decision.dropped,
+            executor,
+            next,
+            clock_ms,
+            applied,
+            bytes,
+            unseal,
+            error,
+        };
         let read = read(scan, &mut |header, payload| frame.take(header, payload));
         if let Err(why) = read {
-            self.error.get_or_insert(why);
+            self.error.get_or_insert(Unopened::Damaged(why));
         }
     }
 }
@@ -170,17 +187,25 @@ struct Frame<'a> {
     clock_ms: &'a mut u64,
     applied: &'a mut u64,
     bytes: &'a mut u64,
-    error: &'a mut Option<LogError>,
+    unseal: &'a mut Unseal,
+    error: &'a mut Option<Unopened>,
 }
 
 impl Frame<'_> {
-    fn take(&mut self, header: &FrameHeader, payload: &[u8]) {
+    fn take(&mut self, header: &FrameHeader, stored: &[u8]) {
         if self.error.is_some() || *self.next >= self.end {
             return;
         }
         *self.next = Lsn(header.first_lsn.0 + u64::from(header.entry_count)).min(self.end);
-        *self.bytes += (FRAME_HEADER_BYTES + payload.len()) as u64;
+        *self.bytes += (FRAME_HEADER_BYTES + stored.len()) as u64;
         *self.clock_ms = (*self.clock_ms).max(header.clock_ms);
+        let payload = match self.unseal.open(header, stored) {
+            Ok(payload) => payload,
+            Err(error) => {
+                *self.error = Some(error);
+                return;
+            }
+        };
         if header.kind() != Ok(FrameKind::Entries) {
             return;
         }
@@ -205,7 +230,7 @@ impl Frame<'_> {
             });
             if let Err(error) = applied {
                 let place = header.at + FRAME_HEADER_BYTES as u64 + error.place;
-                *self.error = Some(LogError { place, why: error.why });
+                *self.error = Some(Unopened::Damaged(LogError { place, why: error.why }));
                 return;
             }
         }

@@ -18,6 +18,7 @@ pub use refusal::{Damage, Loss, Refusal};
 use crate::board::Board;
 use crate::core::{Core, Stop};
 use crate::directory::Directory;
+use crate::keys::Keys;
 use crate::log::FileOwner;
 use crate::options::human_bytes;
 use crate::placement::{CoreId, Placement};
@@ -70,6 +71,7 @@ struct Start {
     placement: Placement,
     board: Arc<Board>,
     directory: Directory,
+    keys: Keys,
     /// Of the directory, should it have no name yet.
     chance: [u8; 16],
     now_ms: u64,
@@ -82,11 +84,12 @@ impl Load {
         placement: Placement,
         board: Arc<Board>,
         directory: Directory,
+        keys: Keys,
         chance: [u8; 16],
         now: netio::Now,
     ) -> Load {
         let task = Task::new(FileOwner::Load, |desk| {
-            let start = Start { desk, me, placement, board, directory, chance, now_ms: now.wall.0 };
+            let start = Start { desk, me, placement, board, directory, keys, chance, now_ms: now.wall.0 };
             async move {
                 let loading = start.board.clone();
                 start.recover().await.map_err(|failed| match failed {
@@ -130,7 +133,7 @@ impl Start {
             loading.tell_home(home);
         }
         let home = self.desk.until(|| loading.home()).await?;
-        let reader = Reader { desk: self.desk.clone(), directory: self.directory.clone(), node: home.node };
+        let reader = Reader { desk: self.desk.clone(), directory: self.directory.clone(), node: home.node, keys: self.keys.clone() };
         let decision = self.decide(&home, &reader).await?;
         let none: Arc<[(Generation, Lsn)]> = vec![(Generation(0), Lsn(0)); usize::from(PARTITION_COUNT)].into();
         let share = Share { partitions: self.placement.partitions_of(self.me), as_of: none };
@@ -233,7 +236,8 @@ impl<K: Kernel> Core<K> {
         let Some(dir) = &settings.dir else { return };
         self.shared.loading.begin();
         let chance = (u128::from(self.kernel.entropy()) << 64 | u128::from(self.kernel.entropy())).to_le_bytes();
-        self.loading = Some(Load::new(self.id, self.placement, self.shared.clone(), Directory::new(dir), chance, self.now));
+        self.loading =
+            Some(Load::new(self.id, self.placement, self.shared.clone(), Directory::new(dir), settings.keys.clone(), chance, self.now));
     }
 
     /// Whether recovery is under way: nobody is served yet.

@@ -13,6 +13,13 @@ pub enum Refusal {
     InUse(PathBuf),
     /// The machine did not do what it was asked.
     Machine(String),
+    /// A file is encrypted, and not with a key that was given.
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Which key is missing or wrong, by its number.
+        why: String,
+    },
     /// A file is not what it was when it was acknowledged.
     Damaged(Damage),
 }
@@ -70,6 +77,12 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::InUse(path) => write!(f, "another process serves {}; stop it, or choose another --dir", path.display()),
             Refusal::Machine(text) => f.write_str(text),
+            Refusal::Key { file, why } => write!(
+                f,
+                "{} cannot be read: {why}\n  Nothing was changed and nothing is served. Give the keys it was written with in \
+                 --encryption-key-file or COREWHEEL_ENCRYPTION_KEY.",
+                file.display()
+            ),
             Refusal::Damaged(Damage { file, at, why, directory, loss }) => {
                 write!(f, "{} is damaged at byte {at}: {why}", file.display())?;
                 if let Some(Loss { stream, from, known }) = loss {

@@ -4,7 +4,9 @@ use super::chunks::{Chunks, read_front};
 use super::home::{Needed, Segment};
 use super::refusal::{Loss, Refusal};
 use crate::directory::Directory;
+use crate::keys::Keys;
 use crate::planted::{Bug, planted};
+use crate::seal::{Unopened, Unseal};
 use crate::task::{Desk, Open};
 use netio::{Aligned, FileRequest};
 use shards::log::{
@@ -59,6 +61,7 @@ pub(crate) struct Reader {
     pub(crate) desk: Desk,
     pub(crate) directory: Directory,
     pub(crate) node: NodeId,
+    pub(crate) keys: Keys,
 }
 
 /// One segment as it is being read.
@@ -68,6 +71,8 @@ pub(crate) struct Reading {
     pub(crate) rest: Option<(Aligned, usize)>,
     pub(crate) header: SegmentHeader,
     pub(crate) seed: u32,
+    /// Opens its frames, until somebody takes it.
+    pub(crate) unseal: Option<Unseal>,
 }
 
 impl Reader {
@@ -85,7 +90,11 @@ impl Reader {
             }
             Ok((header, seed)) => {
                 let rest = first.filter(|bytes| bytes.len() > SEGMENT_HEADER_BYTES).map(|bytes| (bytes, SEGMENT_HEADER_BYTES));
-                Ok(Reading { chunks, rest, header, seed })
+                let Some(unseal) = Unseal::of(&header, &self.keys) else {
+                    let why = format!("it is encrypted with key {}, and {}", header.key_number, self.keys.said());
+                    return Err(Refusal::Key { file: path, why });
+                };
+                Ok(Reading { chunks, rest, header, seed, unseal: Some(unseal) })
             }
             Err(error) => refused(error.place, &error.why),
         }
@@ -112,6 +121,8 @@ impl Reader {
                     scan
                 }
             };
+            // Only now: until the next segment begins, frames of the one before may come.
+            found.unseal = reading.unseal.take();
             while let Some((bytes, from)) = reading.next().await.map_err(|failure| Refusal::machine(&failure))? {
                 // Reading is another core's data, so it happens in slices like everything else.
                 self.desk.turn().await;
@@ -119,7 +130,7 @@ impl Reader {
                 reading.chunks.give_back(bytes);
             }
             if let Some(error) = found.error.take() {
-                return Err(refused(error));
+                return Err(self.unopened(needed.id, segment.seq, &error));
             }
             scan = Some(scanned);
             files.push(reading);
@@ -130,7 +141,7 @@ impl Reader {
         let refused = |at: LogError| self.refused(needed.id, last, &at);
         let tail = scan.finish(&mut |header, payload| found.take(header, payload)).map_err(refused)?;
         if let Some(error) = found.error.take() {
-            return Err(refused(error));
+            return Err(self.unopened(needed.id, last, &error));
         }
         let tail = needed.decided.map_or(tail, |end| tail.decided(end));
         let torn = match tail {
@@ -185,6 +196,17 @@ impl Reader {
         Refusal::damaged(self.directory.root(), self.directory.segment(id, seq), error.place, error.why.clone())
     }
 
+    /// A frame could not be opened or understood.
+    pub(crate) fn unopened(&self, id: StreamId, seq: u64, error: &Unopened) -> Refusal {
+        match error {
+            Unopened::WrongKey(number) => {
+                let why = format!("key {number} is not the one it was encrypted with");
+                Refusal::Key { file: self.directory.segment(id, seq), why }
+            }
+            Unopened::Damaged(error) => self.refused(id, seq, error),
+        }
+    }
+
     fn lost(&self, id: StreamId, seq: u64, at: u64, from: Lsn, known: Lsn) -> Refusal {
         let why = "what was written there cannot be read";
         Refusal::lost(self.directory.root(), self.directory.segment(id, seq), at, why, Loss { stream: id, from, known })
@@ -216,18 +238,27 @@ struct Found {
     parts: Vec<FoundPart>,
     clock_ms: u64,
     bytes: u64,
-    error: Option<LogError>,
+    /// Opens the frames of the segment being read.
+    unseal: Option<Unseal>,
+    error: Option<Unopened>,
 }
 
 impl Found {
     fn of(needed: &Needed) -> Found {
         let Needed { id, decided, .. } = *needed;
-        Found { id, end: decided, parts: Vec::new(), clock_ms: 0, bytes: 0, error: None }
+        Found { id, end: decided, parts: Vec::new(), clock_ms: 0, bytes: 0, unseal: None, error: None }
     }
 
-    fn take(&mut self, header: &FrameHeader, payload: &[u8]) {
+    fn take(&mut self, header: &FrameHeader, stored: &[u8]) {
         self.clock_ms = self.clock_ms.max(header.clock_ms);
-        self.bytes += (FRAME_HEADER_BYTES + payload.len()) as u64;
+        self.bytes += (FRAME_HEADER_BYTES + stored.len()) as u64;
+        let payload = match self.unseal.as_mut().expect("a segment is being read").open(header, stored) {
+            Ok(payload) => payload,
+            Err(error) => {
+                self.error.get_or_insert(error);
+                return;
+            }
+        };
         if header.kind() != Ok(FrameKind::Entries) {
             return;
         }
@@ -251,7 +282,7 @@ impl Found {
                 }
                 Err(error) => {
                     let place = header.at + FRAME_HEADER_BYTES as u64 + error.place;
-                    self.error.get_or_insert(LogError { place, why: error.why });
+                    self.error.get_or_insert(Unopened::Damaged(LogError { place, why: error.why }));
                     return;
                 }
             }

@@ -78,7 +78,9 @@ impl<K: Kernel> Core<K> {
             core_count: self.placement.core_count(),
             partitions: self.placement.partitions_of(self.id),
         };
-        self.writer = Some(Writer::new(identity, settings.log_segment_bytes));
+        let mut writer = Writer::new(identity, settings.log_segment_bytes);
+        writer.set_sealing(settings.log_compression, &settings.keys);
+        self.writer = Some(writer);
         let clock_floor_ms = if planted(Bug::ClockFloorForgotten) { 0 } else { clock_floor_ms };
         self.entry_clock.raise(clock_floor_ms, self.kernel.now());
         self.now = self.entry_clock.advance(self.kernel.now());
@@ -100,6 +102,7 @@ impl<K: Kernel> Core<K> {
         }
         if let Some(writer) = &mut self.writer {
             writer.set_segment_bytes(settings.log_segment_bytes);
+            writer.set_sealing(settings.log_compression, &settings.keys);
         }
     }
 

@@ -8,7 +8,9 @@ use super::FileOwner;
 use super::room::Room;
 use crate::directory::{Directory, unfinished};
 use crate::journal::{Journal, Payload};
+use crate::keys::Keys;
 use crate::planted::{Bug, planted};
+use crate::seal::{Compression, Seal};
 use netio::{Aligned, FileDone, FileFailure, FileId, FileRequest, FileTraits, Kernel, MonotonicNs, Now};
 use shards::log::{
     FRAME_HEADER_BYTES, FrameFlags, FrameSpec, Lsn, NodeId, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId, frame_bytes,
@@ -61,6 +63,8 @@ pub struct LogCounts {
 pub(crate) struct Writer {
     identity: Identity,
     segment_bytes: u64,
+    compression: Compression,
+    keys: Keys,
     current: Option<Segment>,
     spare: Spare,
     next_seq: u64,
@@ -90,6 +94,7 @@ struct Segment {
     bytes: u64,
     align_bytes: u32,
     seed: u32,
+    seal: Seal,
 }
 
 /// The segment after the current one.
@@ -149,6 +154,8 @@ impl Writer {
         Writer {
             identity,
             segment_bytes,
+            compression: Compression::None,
+            keys: Keys::default(),
             current: None,
             spare: Spare::None,
             next_seq: 0,
@@ -190,7 +197,15 @@ impl Writer {
 
     /// Bytes it holds itself; what is under way the kernel counts.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.buffer.as_ref().map_or(0, Aligned::capacity) + self.stuck.as_ref().map_or(0, |(buffer, _)| buffer.capacity())
+        self.buffer.as_ref().map_or(0, Aligned::capacity)
+            + self.current.as_ref().map_or(0, |current| current.seal.memory_bytes())
+            + self.stuck.as_ref().map_or(0, |(buffer, _)| buffer.capacity())
+    }
+
+    /// Frames are compressed like this from now on, and new segments encrypted with the newest of these keys.
+    pub(crate) fn set_sealing(&mut self, compression: Compression, keys: &Keys) {
+        self.compression = compression;
+        self.keys = keys.clone();
     }
 
     /// New segments are this large from now on.
@@ -357,8 +372,8 @@ impl Writer {
     }
 
     fn write_frame<K: Kernel>(&mut self, kernel: &mut K, payload: &Payload, flags: FrameFlags, mut frame: Frame) {
-        let current = self.current.as_ref().expect("the caller has seen it");
-        let spec = FrameSpec {
+        let current = self.current.as_mut().expect("the caller has seen it");
+        let mut spec = FrameSpec {
             at: current.at,
             first_lsn: payload.first,
             synced_lsn: frame.announces,
@@ -368,11 +383,12 @@ impl Writer {
             flags,
             key_number: 0,
         };
-        let bytes = frame_bytes(payload.bytes.len(), current.align_bytes);
+        let stored = current.seal.seal(self.compression, &mut spec, &payload.bytes);
+        let bytes = frame_bytes(stored.len(), current.align_bytes);
         let mut buffer = self.buffer.take().unwrap_or_else(|| Aligned::with_capacity(bytes));
         buffer.clear();
-        buffer.extend_from_slice(&frame_header(&spec, &payload.bytes, current.seed));
-        buffer.extend_from_slice(&payload.bytes);
+        buffer.extend_from_slice(&frame_header(&spec, stored, current.seed));
+        buffer.extend_from_slice(stored);
         buffer.pad_to(current.align_bytes as usize);
         debug_assert_eq!(buffer.len(), bytes);
         frame.bytes = bytes as u64;
@@ -520,6 +536,7 @@ impl Writer {
 
     fn head_spare<K: Kernel>(&mut self, kernel: &mut K, file: FileId, traits: FileTraits, now_ms: u64) -> Spare {
         let Identity { node, stream, core_count, partitions, .. } = self.identity.clone();
+        let key_number = self.keys.newest().unwrap_or(0);
         let header = SegmentHeader {
             kind: SegmentKind::Log,
             node,
@@ -529,8 +546,8 @@ impl Writer {
             seq: self.next_seq,
             created_ms: now_ms,
             align_bytes: traits.align_bytes,
-            key_number: 0,
-            nonce_prefix: 0,
+            key_number,
+            nonce_prefix: if key_number == 0 { 0 } else { kernel.entropy() as u32 },
         };
         let block = header.to_bytes();
         let (_, seed) = SegmentHeader::read(&block).expect("just made");
@@ -545,6 +562,7 @@ impl Writer {
             bytes: traits.bytes.max(self.segment_bytes),
             align_bytes: traits.align_bytes,
             seed,
+            seal: Seal::of(&header, &self.keys).expect("the newest key is among them"),
         })
     }
 
@@ -574,7 +592,7 @@ impl Writer {
 impl Segment {
     /// Whether it takes a frame with so many bytes of entries. An empty one takes any, and grows for it.
     fn takes(&self, bytes: usize) -> bool {
-        self.at == SEGMENT_HEADER_BYTES as u64 || self.at + frame_bytes(bytes, self.align_bytes) as u64 <= self.bytes
+        self.at == SEGMENT_HEADER_BYTES as u64 || self.at + frame_bytes(self.seal.bytes_max(bytes), self.align_bytes) as u64 <= self.bytes
     }
 }
 

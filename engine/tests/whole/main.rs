@@ -6,6 +6,8 @@ mod bounds;
 mod durable;
 /// What a directory is recovered to, and what is refused.
 mod recovery;
+/// What the log is when it is compressed and encrypted.
+mod sealed;
 /// What the engine answers itself, command by command.
 mod serve;
 /// Several cores and clients at once: order, and commands on many keys.

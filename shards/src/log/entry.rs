@@ -268,10 +268,13 @@ fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
     Some(u16::from_le_bytes(*taken))
 }
 
-/// The entries of a frame's payload, each with its Lsn. Ends after the first error, which says that a frame whose checksum
-/// held is not what this version writes.
+/// The entries of a frame's payload as it was before it was compressed and encrypted, each with its Lsn. Ends after the
+/// first error, which says that a frame whose checksum held is not what this version writes. A payload that is still as it was
+/// stored, compressed or encrypted, begins with that error.
 pub fn entries<'a>(payload: &'a [u8], header: &FrameHeader) -> Entries<'a> {
-    Entries { payload, left: payload, next: header.first_lsn, count: header.entry_count, clock_base_ms: header.clock_ms }
+    let is_open = header.flags.is_plain() || payload.len() == header.raw_bytes as usize;
+    let (left, count) = if is_open { (payload, header.entry_count) } else { (&payload[..0], 1) };
+    Entries { payload, left, next: header.first_lsn, count, clock_base_ms: header.clock_ms }
 }
 
 /// See [`entries`].
@@ -467,6 +470,19 @@ mod tests {
             [21, 0x32, 2, 1, 0xC8, 1, 0xAC, 2, 4, 3, 5, 2, 2, 1, 0x80, 1, 1, b'k', 1, 2, b'r', b'r'],
             "length, tag, partition, db, clock; origin, number, mode, participants; key, presence, record"
         );
+    }
+
+    #[test]
+    fn a_payload_that_was_not_opened_is_refused() {
+        let mut out = Vec::new();
+        let body = Body::Evict { key: b"k" };
+        encode(&Entry { partition: 1, db: Db(0), clock_ms: CLOCK, in_group: false, part: None, body }, CLOCK, &mut out);
+        for how in [FrameFlags::LZ4, FrameFlags::ZSTD, FrameFlags::ENCRYPTED] {
+            let opened = FrameHeader { flags: FrameFlags::ENTRIES.with(how), raw_bytes: out.len() as u32, ..header(1, 1) };
+            assert!(entries(&out, &opened).all(|entry| entry.is_ok()));
+            let stored = FrameHeader { raw_bytes: opened.raw_bytes + 9, ..opened };
+            assert!(entries(&out, &stored).next().unwrap().is_err());
+        }
     }
 
     #[test]

@@ -65,7 +65,18 @@ impl FrameFlags {
     /// See [`FrameKind::Block`].
     pub const BLOCK: FrameFlags = FrameFlags(5);
 
+    /// The payload is an LZ4 block.
+    pub const LZ4: FrameFlags = FrameFlags(0x10);
+    /// The payload is a Zstandard frame.
+    pub const ZSTD: FrameFlags = FrameFlags(0x20);
+    /// The payload, compressed or not, is encrypted with AES-256-GCM, its tag behind it.
+    pub const ENCRYPTED: FrameFlags = FrameFlags(0x40);
+
+    /// Never written. Stands, once read, for a field in use that this version does not know.
+    const NEWER: FrameFlags = FrameFlags(1 << 31);
+
     const KIND: u32 = 0xF;
+    const KNOWN: u32 = FrameFlags::KIND | FrameFlags::LZ4.0 | FrameFlags::ZSTD.0 | FrameFlags::ENCRYPTED.0;
 
     /// What the frame is for; `None` if this version does not know it.
     pub fn kind(self) -> Option<FrameKind> {
@@ -79,10 +90,25 @@ impl FrameFlags {
         })
     }
 
-    /// Whether the payload is stored as it is. The bits of other ways (4 and 5 compression, 6 encryption) are reserved:
-    /// this version neither writes nor reads them.
+    /// Whether the payload is stored as it is.
     pub fn is_plain(self) -> bool {
         self.0 & !FrameFlags::KIND == 0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn with(self, others: FrameFlags) -> FrameFlags {
+        FrameFlags(self.0 | others.0)
+    }
+
+    /// Whether all of `others` are among these.
+    pub fn have(self, others: FrameFlags) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Whether this version knows how such a payload is opened.
+    fn are_known(self) -> bool {
+        self.0 & !FrameFlags::KNOWN == 0 && !self.have(FrameFlags::LZ4.with(FrameFlags::ZSTD))
     }
 }
 
@@ -123,6 +149,27 @@ pub struct FrameHeader {
     pub key_number: u32,
 }
 
+/// Bytes of a header that its checksum covers, and that encryption vouches for.
+pub const FRAME_VOUCHED_BYTES: usize = FRAME_HEADER_BYTES - COVERED_AT;
+
+impl FrameSpec {
+    /// All that the header of a frame with so many bytes of stored payload says, but for its checksum. An encrypted payload is
+    /// bound to it: behind another header it does not open.
+    pub fn vouched(&self, stored_bytes: u32) -> [u8; FRAME_VOUCHED_BYTES] {
+        let mut vouched = [0; FRAME_VOUCHED_BYTES];
+        vouched[..4].copy_from_slice(&stored_bytes.to_le_bytes());
+        vouched[4..8].copy_from_slice(&self.raw_bytes.to_le_bytes());
+        vouched[8..16].copy_from_slice(&self.at.to_le_bytes());
+        vouched[16..24].copy_from_slice(&self.first_lsn.0.to_le_bytes());
+        vouched[24..32].copy_from_slice(&self.synced_lsn.0.to_le_bytes());
+        vouched[32..40].copy_from_slice(&self.clock_ms.to_le_bytes());
+        vouched[40..44].copy_from_slice(&self.entry_count.to_le_bytes());
+        vouched[44..48].copy_from_slice(&self.flags.0.to_le_bytes());
+        vouched[48..52].copy_from_slice(&self.key_number.to_le_bytes());
+        vouched
+    }
+}
+
 /// The 64 header bytes of a frame whose stored payload is `stored`; the caller writes header, payload, padding. `seed` is
 /// the file's, see [`super::SegmentHeader::read`].
 ///
@@ -132,15 +179,7 @@ pub fn frame_header(spec: &FrameSpec, stored: &[u8], seed: u32) -> [u8; FRAME_HE
     let stored_bytes = u32::try_from(stored.len()).expect("a frame is shorter than 4 GiB");
     let mut header = [0; FRAME_HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
-    header[8..12].copy_from_slice(&stored_bytes.to_le_bytes());
-    header[12..16].copy_from_slice(&spec.raw_bytes.to_le_bytes());
-    header[16..24].copy_from_slice(&spec.at.to_le_bytes());
-    header[24..32].copy_from_slice(&spec.first_lsn.0.to_le_bytes());
-    header[32..40].copy_from_slice(&spec.synced_lsn.0.to_le_bytes());
-    header[40..48].copy_from_slice(&spec.clock_ms.to_le_bytes());
-    header[48..52].copy_from_slice(&spec.entry_count.to_le_bytes());
-    header[52..56].copy_from_slice(&spec.flags.0.to_le_bytes());
-    header[56..60].copy_from_slice(&spec.key_number.to_le_bytes());
+    header[COVERED_AT..].copy_from_slice(&spec.vouched(stored_bytes));
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(seed, &header[COVERED_AT..]), stored);
     header[4..COVERED_AT].copy_from_slice(&crc.to_le_bytes());
     header
@@ -179,6 +218,7 @@ pub(crate) fn look(bytes: &[u8], seed: u32) -> Sight<'_> {
     if crc32c::crc32c_append(crc32c::crc32c_append(seed, &header[COVERED_AT..]), payload) != stored.crc.to_native() {
         return Sight::Nothing;
     }
+    let flags = FrameFlags(stored.flags.to_native());
     let header = FrameHeader {
         at: stored.at.to_native(),
         first_lsn: Lsn(stored.first_lsn.to_native()),
@@ -187,7 +227,7 @@ pub(crate) fn look(bytes: &[u8], seed: u32) -> Sight<'_> {
         entry_count: stored.entry_count.to_native(),
         stored_bytes,
         raw_bytes: stored.raw_bytes.to_native(),
-        flags: FrameFlags(stored.flags.to_native()),
+        flags: if stored.reserved.to_native() == 0 { flags } else { flags.with(FrameFlags::NEWER) },
         key_number: stored.key_number.to_native(),
     };
     Sight::Frame(header, payload)
@@ -199,10 +239,18 @@ impl FrameHeader {
     /// # Errors
     /// If this version cannot read it: then it is no damage, and must not be taken for one.
     pub fn kind(&self) -> Result<FrameKind, LogError> {
+        let is_as_said = !self.flags.is_plain() || self.raw_bytes == self.stored_bytes;
+        let has_its_key = self.flags.have(FrameFlags::ENCRYPTED) == (self.key_number != 0);
         match self.flags.kind() {
-            Some(kind) if self.flags.is_plain() && self.raw_bytes == self.stored_bytes => Ok(kind),
-            _ => Err(LogError { place: self.at, why: "a frame of a newer version, compressed or encrypted".into() }),
+            Some(kind) if self.flags.are_known() && is_as_said && has_its_key => Ok(kind),
+            _ => Err(LogError { place: self.at, why: "a frame of a newer version".into() }),
         }
+    }
+
+    /// See [`FrameSpec::vouched`].
+    pub fn vouched(&self) -> [u8; FRAME_VOUCHED_BYTES] {
+        let FrameHeader { at, first_lsn, synced_lsn, clock_ms, entry_count, stored_bytes, raw_bytes, flags, key_number } = *self;
+        FrameSpec { at, first_lsn, synced_lsn, clock_ms, entry_count, raw_bytes, flags, key_number }.vouched(stored_bytes)
     }
 }
 
@@ -216,6 +264,7 @@ pub fn frame_at(bytes: &[u8], at: u64, seed: u32) -> Option<(FrameHeader, &[u8])
 }
 
 /// Reads the block number `number` of a snapshot, manifest or opening from the start of `bytes`, which lie at `at` in the
+/// Reads the block number `number` of a manifest or opening, which are stored as they are, from the start of `bytes`, which lie at `at` in the
 /// file. Returns its header and payload; the next block is [`frame_bytes`] further on.
 ///
 /// # Errors
@@ -224,6 +273,7 @@ pub fn read_block(bytes: &[u8], at: u64, number: u64, seed: u32) -> Result<(Fram
     let refused = |why: &'static str| Err(LogError { place: at, why: why.into() });
     match look(bytes, seed) {
         Sight::Frame(header, payload) => match header.kind()? {
+            _ if !header.flags.is_plain() => refused("a block that is compressed or encrypted, where none is"),
             FrameKind::Block if header.at == at && header.first_lsn.0 == number => Ok((header, payload)),
             FrameKind::Block => refused("a block that belongs elsewhere"),
             _ => refused("not a block"),
@@ -287,14 +337,26 @@ mod tests {
 
     #[test]
     fn what_this_version_cannot_read_is_no_damage() {
-        for flags in [0, 9, 0x11, 0x21, 0x41] {
-            let bytes = frame_header(&FrameSpec { flags: FrameFlags(flags), raw_bytes: 0, ..spec() }, b"", 7);
+        for (flags, raw_bytes, key_number) in [(0, 0, 0), (9, 0, 0), (0x31, 0, 0), (0x81, 0, 0), (0x41, 0, 0), (1, 0, 5), (1, 9, 0)] {
+            let bytes = frame_header(&FrameSpec { flags: FrameFlags(flags), raw_bytes, key_number, ..spec() }, b"", 7);
             let Sight::Frame(header, _) = look(&bytes, 7) else { panic!("the checksum holds") };
             assert_eq!(header.kind().unwrap_err().place, 0x1000);
         }
+        let mut bytes = whole(b"x", 7);
+        bytes[62] = 1;
+        let crc = crc32c::crc32c_append(7, &bytes[8..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        let Sight::Frame(header, _) = look(&bytes, 7) else { panic!("the checksum holds") };
+        assert_eq!(header.kind().unwrap_err().place, 0x1000);
         let bytes = whole(b"x", 7);
         let Sight::Frame(header, _) = look(&bytes, 7) else { panic!("the checksum holds") };
         assert_eq!(header.kind(), Ok(FrameKind::Entries));
+        for (flags, key_number) in [(0x11, 0), (0x21, 0), (0x41, 5), (0x51, 5), (0x61, 5)] {
+            let bytes = frame_header(&FrameSpec { flags: FrameFlags(flags), key_number, ..spec() }, b"x", 7);
+            let Sight::Frame(header, _) = look(&[&bytes[..], b"x"].concat(), 7) else { panic!("the checksum holds") };
+            assert_eq!((header.kind(), header.flags.is_plain()), (Ok(FrameKind::Entries), false));
+            assert_eq!(header.vouched(), bytes[8..]);
+        }
     }
 
     proptest! {

@@ -104,6 +104,9 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// How many of the block's first bytes say something: all but the checksum, the second copy and zeros.
+    pub const SAID_BYTES: usize = CRC_AT;
+
     /// What the checksums of the file's frames start from: its header's own checksum.
     pub fn seed(&self) -> u32 {
         let stored = self.stored();

@@ -313,7 +313,7 @@ fn a_missing_segment_is_an_error_and_a_newer_frame_is_no_damage() {
 
     let mut file = before.files[0].clone();
     let place = SEGMENT_HEADER_BYTES;
-    file[place + 52] |= 0x10;
+    file[place + 52] |= 0x80;
     let crc = crc32c::crc32c_append(seed, &file[place + 8..place + 164]).to_le_bytes();
     file[place + 4..place + 8].copy_from_slice(&crc);
     let mut scan = Scan::begin(&first, seed, Lsn(1));
