@@ -18,8 +18,7 @@ pub(crate) mod varint;
 
 pub use blocks::{Blocks, TakeBlock};
 pub use entry::{Body, Cores, Entries, Entry, Part, PartMode, Words, encode, encode_command, entries};
-pub use frame::{FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_at, frame_bytes, frame_header, read_block};
-pub use frame::{FRAME_VOUCHED_BYTES, FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_bytes, frame_header, read_block};
+pub use frame::{FRAME_VOUCHED_BYTES, FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_at, frame_bytes, frame_header, read_block};
 pub use manifest::{Manifest, Section};
 pub use opening::Opening;
 pub use plan::{FoundPart, Plan};
