@@ -4,7 +4,9 @@
     python3 ci/durable/damage.py --server "target/release/corewheel server" --cases 60
 
 A server may start with all it acknowledged; it may cut off the end of a log, if it says so and what is left is a moment that was;
-or it may refuse, naming the place. What it may never do is serve something else, die of a signal, or hang.
+or it may refuse, naming the place. What it may never do is serve something else, die of a signal, or hang. Of a log that is refused
+`corewheel check` must think the same, and `corewheel repair --truncate` must make a moment that was of it: or, where an earlier life
+is damaged, something a server starts on.
 """
 
 import argparse
@@ -134,7 +136,7 @@ def damage(path, at, way, chance):
             file.write(region)
 
 
-def outcome(chosen, folder, name, expected, witness):
+def outcome(chosen, folder, name, way, expected, witness):
     """What a server makes of the directory, in a word, and what is wrong with that if anything is."""
     server = start(chosen, folder)
     served = False
@@ -157,20 +159,52 @@ def outcome(chosen, folder, name, expected, witness):
             return "serves, then refuses", said[-600:]
         # What is missing at the end of a log's file is found at the beginning of its next.
         stream = os.path.basename(name).rpartition("-")[0] or os.path.basename(name)
-        return "refuses", None if f"/{stream}" in said and "is damaged at byte" in said else f"does not name the file: {said[-600:]}"
+        if f"/{stream}" not in said or "is damaged at byte" not in said:
+            return "refuses", f"does not name the file: {said[-600:]}"
+        return repaired(chosen, folder, name, witness) if name.endswith(".log") and way != "remove" else ("refuses", None)
     finally:
         server.stop()
         server.folder.cleanup()
 
 
-def cut_off(server, witness):
-    """Of a server that does not hold everything: whether it holds a moment that was, and said that it lost the rest."""
+def repaired(chosen, folder, name, witness):
+    """What becomes of a refused directory: looked through, decided about, and started on."""
+    generations = sorted(each.split("-")[0] for each in os.listdir(os.path.join(folder, "log")) if each.endswith(".log"))
+    is_last_life = os.path.basename(name).startswith(generations[-1])
+    program = chosen.server.split()[0]
+    for words, code in ((["check"], 3), (["repair", "--truncate"], 0)):
+        done = subprocess.run([program, *words, folder], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != code:
+            wrong = f"corewheel {' '.join(words)} ended with {done.returncode}, not {code}: {(done.stdout + done.stderr)[-600:]}"
+            return "refuses, and cannot be repaired", wrong
+    server = start(chosen, folder)
+    try:
+        server.start()
+        wait_loaded(server.port, server)
+        # Where an earlier life lost its end, what later ones wrote is played upon less than they had: no moment that was.
+        wrong = never_was(server, witness) if is_last_life else None
+        return "refuses, is repaired and starts", f"serves what never was: {wrong}" if wrong else None
+    except (SystemExit, OSError, resp.Closed) as ended:
+        return "refuses, also when repaired", repr(ended)[-600:]
+    finally:
+        server.stop()
+        server.folder.cleanup()
+
+
+def never_was(server, witness):
+    """What a server holds that is no state a key ever had, or half of what was done at once."""
     cut = Witness(0, Level("every:1000000000"), writers=len(witness.own))
     for ours, theirs in zip(histories(cut), histories(witness)):
         ours.sent = theirs.sent
     cut.judge(server.port, 0.0, 1)
-    if cut.complaints:
-        return "serves what never was", "; ".join(cut.complaints[:3])
+    return "; ".join(cut.complaints[:3])
+
+
+def cut_off(server, witness):
+    """Of a server that does not hold everything: whether it holds a moment that was, and said that it lost the rest."""
+    wrong = never_was(server, witness)
+    if wrong:
+        return "serves what never was", wrong
     said = server.log()
     return ("cuts the end off and says so", None) if "a crash tore" in said else ("loses in silence", said[-600:])
 
@@ -205,7 +239,7 @@ def main():
             copy = os.path.join(scratch, "copy")
             shutil.copytree(original, copy)
             damage(os.path.join(copy, name), at, way, chance)
-            word, wrong = outcome(chosen, copy, name, expected, witness)
+            word, wrong = outcome(chosen, copy, name, way, expected, witness)
             if way != "flip" and word == "loses in silence" and is_newest(original, name):
                 # Where a stream's end is cut off between two frames nothing that is left tells of what was there.
                 word, wrong = "loses the newest frames in silence", None
