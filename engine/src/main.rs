@@ -36,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   corewheel demo                           try it: a free port, sample data, a gentle load
   corewheel bench --rate 50k --duration 10s    how fast is it, told truthfully
   corewheel import dump.rdb --to 127.0.0.1:6379    move here from Redis
+  corewheel export rdb dump.rdb --from 127.0.0.1:6379    and away
   corewheel completions bash > /etc/bash_completion.d/corewheel";
 
 #[derive(Subcommand)]
@@ -55,6 +56,8 @@ enum What {
     /// Decide about a damaged directory, so that a server starts on it again.
     #[command(after_help = REPAIR_HELP)]
     Repair(upkeep::RepairOptions),
+    /// Write what a running server holds into a file.
+    Export(Box<offline::export::ExportOptions>),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         What::Import(options) => offline::import::run(*options),
         What::Check(options) => upkeep::check(options),
         What::Repair(options) => upkeep::repair(options),
+        What::Export(options) => offline::export::run(*options),
         What::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -3,6 +3,7 @@
 
 mod address;
 mod commands;
+pub(crate) mod export;
 pub(crate) mod import;
 mod parts;
 mod peer;
@@ -11,6 +12,7 @@ mod position;
 mod progress;
 mod psync;
 mod requests;
+mod sink;
 mod tally;
 mod verify;
 

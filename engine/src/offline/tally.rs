@@ -95,7 +95,7 @@ impl Tally {
 }
 
 /// Rows as columns; the first `right` of them are aligned to the right, except the very first.
-fn columns<const N: usize>(rows: &[[String; N]], right: usize) -> String {
+pub(super) fn columns<const N: usize>(rows: &[[String; N]], right: usize) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in rows {
