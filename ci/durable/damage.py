@@ -39,13 +39,14 @@ def options():
     parser.add_argument("--server", default="target/release/corewheel server", help="the program that is started")
     parser.add_argument("--cases", type=int, default=60, help="places to damage; 0: every region of every file, both ways")
     parser.add_argument("--cores", default="0-1", help="processors of every server")
+    parser.add_argument("--flags", default="", help="further flags for every server, such as --log-compression lz4")
     parser.add_argument("--seed", type=int, default=1, help="decides which places")
     parser.add_argument("--json", help="write the rows to this file too")
     return parser.parse_args()
 
 
 def start(chosen, folder):
-    flags = ["--dir", folder, "--durability", "batch", "--log-segment-bytes", "64kb", "--cores", chosen.cores]
+    flags = ["--dir", folder, "--durability", "batch", "--log-segment-bytes", "64kb", "--cores", chosen.cores, *chosen.flags.split()]
     return Server(chosen.server, extra=flags)
 
 
