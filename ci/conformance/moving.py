@@ -23,7 +23,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-from judge.server import Server
+from durable.witness import wait_loaded
+from judge.server import Server, free_port
 
 WHOLE, FAILED, USAGE, SKIPPED, STOPPED = range(5)
 FAR = 4102444800000  # 2100-01-01, in milliseconds
@@ -135,6 +136,23 @@ def case_dump(place):
             place.run("import", dump, "--to", to(ours), "--existing", "replace", "--quiet", want=SKIPPED)
             same("replaced", was, contents(target))
             assert not os.path.exists(dump + ".position"), "the position file outlives the import"
+
+
+def case_durable(place):
+    """What the import says is there survives the target's sudden death: it was acknowledged as any client's write is."""
+    with place.redis() as redis, tempfile.TemporaryDirectory() as folder:
+        extra = ["--dir", folder, "--durability", "batch"]
+        with place.ours(extra=extra) as ours, redis.client() as source:
+            fill(source, 1500, 8)
+            source.call("SAVE")
+            was = contents(source)
+            place.run("import", os.path.join(redis.folder.name, "dump.rdb"), "--to", to(ours))
+            ours.kill()
+        # On another port: the kernel may hold a killed ring's listeners for a moment.
+        with place.ours(extra=extra, port=free_port()) as ours:
+            wait_loaded(ours.port, ours)
+            with ours.client() as target:
+                same("after a kill", was, contents(target))
 
 
 def case_damage(place):
@@ -323,6 +341,7 @@ def case_export(place):
             redis = place.redis()
             shutil.copy(files["rdb"], os.path.join(redis.folder.name, "dump.rdb"))
             with redis, redis.client() as loaded:
+                wait_loaded(redis.port, redis)
                 same("loaded by the reference", was, contents(loaded))
                 # The reference can be exported too; its other kinds of value stay there.
                 other_kinds(loaded)
@@ -375,7 +394,7 @@ def change(client):
     client.call("SETRANGE", "key:8", 3, "abc")
 
 
-CASES = [case_dump, case_damage, case_password, case_resume, case_append_only, case_live, case_export]
+CASES = [case_dump, case_durable, case_damage, case_password, case_resume, case_append_only, case_live, case_export]
 
 
 def main():

@@ -8,6 +8,9 @@ use std::io::{BufReader, Read};
 /// Every kind of value that Redis 7.0.15 writes, in three databases, with an eviction policy that notes how often keys are used.
 const REDIS_7_0: &[u8] = include_bytes!("dumps/redis-7.0.15.rdb");
 
+/// Version 11, with streams and sets as they have been written since Redis 7.2: a build of Valkey between 8.0 and 8.1.
+const VALKEY_8: &[u8] = include_bytes!("dumps/valkey-8.rdb");
+
 /// A key as it was read: database, key, value or kind, deadline.
 type Read1 = (u32, Vec<u8>, Result<Vec<u8>, OtherKind>, Option<u64>);
 
@@ -89,6 +92,20 @@ fn every_kind_of_redis_7_is_read() {
     }
     assert_eq!((contents.functions, contents.module_data), (1, 0));
     assert!(contents.about.contains(&(b"redis-ver".to_vec(), b"7.0.15".to_vec())));
+}
+
+#[test]
+fn version_11_of_valkey_is_read() {
+    let contents = read(VALKEY_8).unwrap();
+    let strings = contents.keys.iter().filter(|found| found.2.is_ok()).count();
+    assert_eq!((contents.keys.len(), strings, contents.functions), (11, 4, 1));
+    let holds = |db, key: &[u8], value: Result<&[u8], OtherKind>, expires_at_ms| {
+        assert!(contents.keys.contains(&(db, key.to_vec(), value.map(<[u8]>::to_vec), expires_at_ms)), "{}", key.escape_ascii());
+    };
+    holds(0, b"lasting", Ok(b"v"), Some(4_102_444_800_000));
+    holds(7, b"seventh", Ok(b"7"), None);
+    holds(0, b"stream", Err(OtherKind::Stream), None);
+    holds(0, b"packedset", Err(OtherKind::Set), None);
 }
 
 #[test]
