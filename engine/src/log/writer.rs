@@ -183,10 +183,10 @@ impl Writer {
         self.ending == Ending::Closed && self.retiring.is_empty()
     }
 
-    /// Ends the stream when everything is written.
+    /// Ends the stream when everything is written. One that has not begun has nothing to end.
     pub(crate) fn end(&mut self) {
         if self.ending == Ending::No {
-            self.ending = Ending::Wanted;
+            self.ending = if self.is_open() { Ending::Wanted } else { Ending::Closed };
         }
     }
 
@@ -522,7 +522,7 @@ impl Writer {
                 self.tell_full(&failure);
                 Spare::Refused
             }
-            (Spare::Heading(segment), Err(failure)) if is_full(&failure) => {
+            (Spare::Heading(segment) | Spare::Naming(segment), Err(failure)) if is_full(&failure) => {
                 self.tell_full(&failure);
                 kernel.file(token(ASIDE), FileRequest::Close { file: segment.file });
                 kernel.file(token(SPARE), FileRequest::Unlink { path: self.spare_path() });
