@@ -90,7 +90,7 @@ impl Keys {
     }
 
     /// The numbers there are, for people: `no key was given`, `the keys given are 1 and 2`.
-    pub(crate) fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let numbers: Vec<String> = self.0.keys().map(u32::to_string).collect();
         match &numbers[..] {
             [] => "no key was given".into(),

@@ -37,6 +37,7 @@ const EXAMPLES: &str = "Examples:
   corewheel bench --rate 50k --duration 10s    how fast is it, told truthfully
   corewheel import dump.rdb --to 127.0.0.1:6379    move here from Redis
   corewheel export rdb dump.rdb --from 127.0.0.1:6379    and away
+  corewheel backup create --dir /var/lib/corewheel --to /mnt/backups
   corewheel completions bash > /etc/bash_completion.d/corewheel";
 
 #[derive(Subcommand)]
@@ -58,6 +59,10 @@ enum What {
     Repair(upkeep::RepairOptions),
     /// Write what a running server holds into a file.
     Export(Box<offline::export::ExportOptions>),
+    /// Take, list, verify and prune backups of a server's directory.
+    Backup(offline::backup::BackupOptions),
+    /// Make a directory from a backup, as it was at any moment.
+    Restore(offline::restore::RestoreOptions),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -99,6 +104,8 @@ fn main() -> ExitCode {
         What::Check(options) => upkeep::check(options),
         What::Repair(options) => upkeep::repair(options),
         What::Export(options) => offline::export::run(*options),
+        What::Backup(options) => offline::backup::run(options),
+        What::Restore(options) => offline::restore::run(options),
         What::Completions { shell } => {
             clap_complete::generate(shell, &mut Program::command(), "corewheel", &mut std::io::stdout());
             ExitCode::SUCCESS

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Where keys may stand instead of in a file.
@@ -275,18 +275,10 @@ impl ServerOptions {
 
     /// Reads the keys, from the file or from the environment.
     fn unlock(&self, settings: &mut Settings, variable: Option<OsString>) -> Result<(), Unusable> {
-        let variable = variable.map(|text| Zeroizing::new(text.into_encoded_bytes()));
-        settings.keys = match (&self.encryption_key_file, variable) {
-            (None, None) => return Ok(()),
-            (Some(_), Some(_)) => {
-                return Err(Unusable(format!("keys are given by --encryption-key-file and by {KEY_VARIABLE}: one of the two must go")));
-            }
-            (Some(path), None) => read_keys(path).map_err(Unusable)?,
-            (None, Some(text)) => {
-                let text = std::str::from_utf8(&text).map_err(|_| Unusable(format!("{KEY_VARIABLE}: not text")))?;
-                Keys::parse(text).map_err(|why| Unusable(format!("{KEY_VARIABLE}: {why}")))?
-            }
-        };
+        match keys_of(self.encryption_key_file.as_deref(), variable)? {
+            Some(keys) => settings.keys = keys,
+            None => return Ok(()),
+        }
         if settings.dir.is_none() {
             return Err(Unusable("a key is given, and nothing is kept that it could encrypt; start the server with --dir".into()));
         }
@@ -410,6 +402,29 @@ pub fn ranges(cpus: &[usize]) -> String {
         at = end + 1;
     }
     words.join(",")
+}
+
+/// The keys of a file or of the environment, for commands that read what a server has encrypted; none if neither is given.
+///
+/// # Errors
+/// If both are given, or what is given holds no keys.
+pub fn read_given_keys(file: Option<&Path>) -> Result<Keys, Unusable> {
+    Ok(keys_of(file, std::env::var_os(KEY_VARIABLE))?.unwrap_or_default())
+}
+
+fn keys_of(file: Option<&Path>, variable: Option<OsString>) -> Result<Option<Keys>, Unusable> {
+    let variable = variable.map(|text| Zeroizing::new(text.into_encoded_bytes()));
+    match (file, variable) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            Err(Unusable(format!("keys are given by --encryption-key-file and by {KEY_VARIABLE}: one of the two must go")))
+        }
+        (Some(path), None) => read_keys(path).map(Some).map_err(Unusable),
+        (None, Some(text)) => {
+            let text = std::str::from_utf8(&text).map_err(|_| Unusable(format!("{KEY_VARIABLE}: not text")))?;
+            Keys::parse(text).map(Some).map_err(|why| Unusable(format!("{KEY_VARIABLE}: {why}")))
+        }
+    }
 }
 
 /// Bytes for people: `1.5 GiB`.

@@ -206,7 +206,7 @@ impl Seal {
 
 /// Why a payload whose checksum held could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unopened {
+pub enum Unopened {
     /// The key of this number is not the one it was sealed with.
     WrongKey(u32),
     /// It is not what [`Seal`] makes.
@@ -214,7 +214,7 @@ pub(crate) enum Unopened {
 }
 
 /// Opens the frames of one file.
-pub(crate) struct Unseal {
+pub struct Unseal {
     lock: Option<Lock>,
     zstd: Option<Box<zstd::bulk::Decompressor<'static>>>,
     opened: Vec<u8>,
@@ -223,7 +223,7 @@ pub(crate) struct Unseal {
 
 impl Unseal {
     /// For a file with this header. `None` if the key it names is not there.
-    pub(crate) fn of(header: &SegmentHeader, keys: &Keys) -> Option<Unseal> {
+    pub fn of(header: &SegmentHeader, keys: &Keys) -> Option<Unseal> {
         let lock = match header.key_number {
             0 => None,
             _ => Some(Lock::of(header, keys.of_file(header)?)),
@@ -235,7 +235,7 @@ impl Unseal {
     ///
     /// # Errors
     /// If this is not the key, or not the frame.
-    pub(crate) fn open<'a>(&'a mut self, header: &FrameHeader, stored: &'a [u8]) -> Result<&'a [u8], Unopened> {
+    pub fn open<'a>(&'a mut self, header: &FrameHeader, stored: &'a [u8]) -> Result<&'a [u8], Unopened> {
         let damaged = |why: &'static str| Err(Unopened::Damaged(LogError { place: header.at, why: why.into() }));
         if stored.is_empty() && header.flags.is_plain() {
             return Ok(stored);

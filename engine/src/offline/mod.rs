@@ -1,18 +1,31 @@
-//! The program's commands that move data in and out: outside clients of a running server, so that what they bring is as durable as
-//! anything a client wrote. None of it is part of a server.
+//! The program's commands that move data in and out. None of it is part of a server.
+//!
+//! [`import`] and [`export`] are outside clients of a running server, so that what comes in is as durable as anything a client wrote.
+//! [`backup`] and [`restore`] work on files, and need no server to help.
 
 mod address;
+pub(crate) mod backup;
+mod bar;
+mod catalog;
 mod commands;
 pub(crate) mod export;
+mod gather;
+mod history;
 pub(crate) mod import;
+mod moment;
+mod object;
 mod parts;
 mod peer;
 mod pipeline;
+mod point;
 mod position;
 mod progress;
 mod psync;
 mod requests;
+pub(crate) mod restore;
 mod sink;
+mod store;
+mod stream;
 mod tally;
 mod verify;
 
@@ -119,4 +132,128 @@ fn bytes_text(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use shards::Db;
+    use shards::log::{
+        Body, Cores, Entry, FrameFlags, FrameSpec, Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, Part, PartMode, Plan,
+        Section, SegmentHeader, SegmentKind, StreamId, encode, frame_header, opening_name, segment_name, snapshot_file_name, snapshot_name,
+    };
+    use std::path::{Path, PathBuf};
+
+    /// A directory of one test's own, gone after it.
+    pub(super) struct Folder {
+        path: PathBuf,
+    }
+
+    impl Folder {
+        pub(super) fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("corewheel-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir_all(&path).expect("the machine has room for a test");
+            Folder { path }
+        }
+
+        pub(super) fn path(&self) -> &Path {
+            &self.path
+        }
+
+        pub(super) fn text(&self) -> &str {
+            self.path.to_str().expect("the name is text")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+
+    const NODE: NodeId = NodeId(*b"0123456789abcdef");
+
+    /// A log that never was: what a server would have written.
+    pub(super) fn write_node(root: &Path) {
+        let header = header(SegmentKind::Node, StreamId { generation: Generation(0), core: 0 }, 0);
+        put(&root.join("node"), &header.to_bytes());
+    }
+
+    pub(super) fn write_opening(root: &Path, generation: u64, ends: &[(StreamId, Lsn)], clock_ms: u64) {
+        let plan = Plan { ends: ends.to_vec(), dropped: vec![] };
+        let opening = Opening { node: NODE, generation: Generation(generation), core_count: 2, plan, clock_ms, created_ms: clock_ms };
+        put(&root.join("log").join(opening_name(opening.generation)), &opening.to_bytes());
+    }
+
+    /// A file of a stream. Each entry has a clock, may say that the next one belongs to it, and may be a command's part, which both
+    /// cores have; each is a frame. `tail` follows.
+    pub(super) fn write_segment(root: &Path, id: StreamId, seq: u64, first: u64, entries: &[(u64, bool, Option<u64>)], tail: &[u8]) -> u64 {
+        let header = header(SegmentKind::Log, id, seq);
+        let mut bytes = header.to_bytes().to_vec();
+        for (index, (clock_ms, in_group, number)) in entries.iter().enumerate() {
+            let mut cores = Vec::new();
+            let participants = Cores::write([0, 1], &mut cores);
+            let part = number.map(|number| Part { origin: 0, number, mode: PartMode::Held, participants });
+            let mut payload = Vec::new();
+            let entry = Entry { partition: 0, db: Db(0), clock_ms: *clock_ms, in_group: *in_group, part, body: Body::Tick };
+            encode(&entry, *clock_ms, &mut payload);
+            let lsn = first + index as u64;
+            let spec = FrameSpec {
+                at: bytes.len() as u64,
+                first_lsn: Lsn(lsn),
+                synced_lsn: Lsn(lsn - 1),
+                clock_ms: *clock_ms,
+                entry_count: 1,
+                raw_bytes: payload.len() as u32,
+                flags: FrameFlags::ENTRIES,
+                key_number: 0,
+            };
+            bytes.extend_from_slice(&frame_header(&spec, &payload, header.seed()));
+            bytes.extend_from_slice(&payload);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+        }
+        let meant = bytes.len() as u64;
+        bytes.extend_from_slice(tail);
+        put(&root.join("log").join(segment_name(id, seq)), &bytes);
+        meant
+    }
+
+    /// A snapshot of one core's file, which shows the entries of generation 1 before `as_of` on each core.
+    pub(super) fn write_snapshot(root: &Path, id: u64, as_of: u64, clock_ms: u64) {
+        let section =
+            |core| Section { partition: core, as_of: (Generation(1), Lsn(as_of)), clock_ms, file: 0, at: 4096, count: 0, digest: 0 };
+        let start = |core| (StreamId { generation: Generation(1), core }, Lsn(as_of));
+        let manifest = Manifest {
+            id,
+            node: NODE,
+            created_ms: clock_ms,
+            clock_ms,
+            files: vec![(0, 9)],
+            sections: [0, 1].map(section).to_vec(),
+            log_start: [0, 1].map(start).to_vec(),
+        };
+        let folder = root.join("snap").join(snapshot_name(id));
+        put(&folder.join(snapshot_file_name(0)), b"nine bytes"[..9].as_ref());
+        put(&folder.join(MANIFEST_NAME), &manifest.to_bytes());
+    }
+
+    fn header(kind: SegmentKind, stream: StreamId, seq: u64) -> SegmentHeader {
+        SegmentHeader {
+            kind,
+            node: NODE,
+            stream,
+            core_count: 2,
+            partitions: 0..1,
+            seq,
+            created_ms: 1,
+            align_bytes: 512,
+            key_number: 0,
+            nonce_prefix: 0,
+        }
+    }
+
+    fn put(path: &Path, bytes: &[u8]) {
+        std::fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("the machine has room for a test");
+        std::fs::write(path, bytes).expect("the machine has room for a test");
+    }
 }
