@@ -143,6 +143,14 @@ impl Examined<'_> {
                 _ => writeln!(out),
             };
         }
+        if let Some((seq, number)) = survey.locked {
+            let path = self.home.directory.segment(survey.id(), seq);
+            let _ = writeln!(
+                out,
+                "{}: encrypted with key {number}, which was not given: checksums were checked, and nothing more",
+                path.display()
+            );
+        }
         if survey.stray_bytes > 0 {
             let _ = writeln!(out, "{}: {} bytes of rot where nothing is missing", survey.id(), survey.stray_bytes);
         }

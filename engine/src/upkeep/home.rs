@@ -3,6 +3,7 @@
 
 use super::Unusable;
 use engine::directory::Directory;
+use engine::keys::Keys;
 use shards::log::{
     Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId,
     opening_generation, segment_of, snapshot_id,
@@ -36,6 +37,8 @@ impl fmt::Display for Fault {
 /// A directory, as its files are.
 pub(super) struct Home {
     pub(super) directory: Directory,
+    /// What encrypted files are opened with.
+    pub(super) keys: Keys,
     pub(super) node: Option<NodeId>,
     pub(super) openings: BTreeMap<Generation, Opening>,
     /// Every stream's segments, ascending.
@@ -72,13 +75,14 @@ impl Home {
     ///
     /// # Errors
     /// If there is nothing to read, or a server uses it.
-    pub(super) fn read(root: &Path) -> Result<Home, Unusable> {
+    pub(super) fn read(root: &Path, keys: Keys) -> Result<Home, Unusable> {
         let directory = Directory::new(root);
         let lock = lock(&directory)?;
         let log = list(&directory.log())?;
         let snapshots = list(&directory.snapshots())?;
         let mut home = Home {
             directory,
+            keys,
             node: None,
             openings: BTreeMap::new(),
             streams: BTreeMap::new(),

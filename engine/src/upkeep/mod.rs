@@ -15,6 +15,7 @@ mod tests;
 use crate::{EXIT_USAGE, complain};
 use check::Verdict;
 use clap::Args;
+use engine::options::read_given_keys;
 use home::Home;
 use repair::Way;
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ use std::process::ExitCode;
 pub(crate) struct CheckOptions {
     /// The directory given to a server with --dir.
     directory: PathBuf,
+
+    /// File of keys, if the files are encrypted; as for the server. Without them, checksums are checked and nothing more.
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
 }
 
 /// Flags of `corewheel repair`.
@@ -41,6 +46,10 @@ pub(crate) struct RepairOptions {
     /// Leave out only what cannot be read, and go on behind it.
     #[arg(long, group = "way")]
     skip: bool,
+
+    /// File of keys, if the files are encrypted; as for the server.
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
 }
 
 /// A directory about which nothing can be said, or done; and why.
@@ -50,7 +59,8 @@ pub(crate) struct Unusable(String);
 /// `corewheel check`: shows every file, says what a server would do. Exits with 0 if all is whole, 1 if a crash tore what nobody
 /// was promised, 3 if something is damaged, 2 if that cannot be told.
 pub(crate) fn check(options: CheckOptions) -> ExitCode {
-    match Home::read(&options.directory) {
+    let keys = read_given_keys(options.encryption_key_file.as_deref()).map_err(|why| Unusable(why.to_string()));
+    match keys.and_then(|keys| Home::read(&options.directory, keys)) {
         Ok(home) => {
             let examined = check::examine(&home);
             print!("{}", examined.report());
@@ -67,7 +77,8 @@ pub(crate) fn check(options: CheckOptions) -> ExitCode {
 /// `corewheel repair`: exits with 0 if a server starts now, 2 if nothing was changed.
 pub(crate) fn repair(options: RepairOptions) -> ExitCode {
     let way = if options.skip { Way::Skip } else { Way::Truncate };
-    match Home::read(&options.directory).and_then(|home| repair::repair(home, way)) {
+    let keys = read_given_keys(options.encryption_key_file.as_deref()).map_err(|why| Unusable(why.to_string()));
+    match keys.and_then(|keys| Home::read(&options.directory, keys)).and_then(|home| repair::repair(home, way)) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS

@@ -8,6 +8,7 @@ use super::check::{View, examine};
 use super::home::{Fault, Home};
 use super::survey::{State, Survey, read_header};
 use engine::directory::unfinished;
+use engine::seal::Unseal;
 use shards::command::{COMMANDS_BY_NUMBER, Resolved, keys_of, resolve};
 use shards::key::PARTITION_COUNT;
 use shards::log::{
@@ -63,10 +64,10 @@ pub(super) fn repair(home: Home, way: Way) -> Result<String, Unusable> {
     })();
     let stopped = |why: String| Unusable(if report.is_empty() { why } else { format!("{why}; done before:\n{report}") });
     done.map_err(|error: Fault| stopped(error.to_string()))?;
-    let root = home.directory.root().to_owned();
+    let (root, keys) = (home.directory.root().to_owned(), home.keys.clone());
     // The lock goes with it, and is taken again: a server that starts between finds everything done.
     drop(home);
-    let again = Home::read(&root)?;
+    let again = Home::read(&root, keys)?;
     if let Some(fault) = examine(&again).refusals().first() {
         return Err(stopped(format!("and still a server would not start: {fault}")));
     }
@@ -79,6 +80,10 @@ fn refuse_hopeless(home: &Home, view: &View, way: Way) -> Result<NodeId, Unusabl
     if let Some(fault) = home.faults.iter().chain(&view.faults).next() {
         let snapshot = home.snapshot_faults.first().map(|fault| format!("\nAnd {fault}")).unwrap_or_default();
         return Err(Unusable(format!("{fault}\nNothing else holds what it held: put a copy of it back{snapshot}")));
+    }
+    if let Some((survey, (seq, number))) = view.surveys.iter().find_map(|survey| Some((survey, survey.locked?))) {
+        let path = home.directory.segment(survey.id(), seq);
+        return Err(Unusable(format!("{} is encrypted with key {number}, which was not given: see --encryption-key-file", path.display())));
     }
     for survey in view.surveys.iter().filter(|survey| survey.is_damaged()) {
         let Some(fault) = survey.fault(home) else { continue };
@@ -97,6 +102,7 @@ fn refuse_hopeless(home: &Home, view: &View, way: Way) -> Result<NodeId, Unusabl
 struct Whole {
     path: PathBuf,
     bytes: Vec<u8>,
+    header: SegmentHeader,
     seed: u32,
     align_bytes: usize,
 }
@@ -107,7 +113,8 @@ impl Whole {
         let path = home.directory.segment(id, seq);
         let (header, seed) = read_header(home, &path, id, seq).ok()?;
         let bytes = fs::read(&path).ok()?;
-        Some(Whole { path, bytes, seed, align_bytes: header.align_bytes as usize })
+        let align_bytes = header.align_bytes as usize;
+        Some(Whole { path, bytes, header, seed, align_bytes })
     }
 
     /// The first whole frame at or behind `at`: where, and what it is.
@@ -197,7 +204,9 @@ fn tell_left_out(home: &Home, survey: &Survey, end: Lsn, report: &mut String) {
     let (mut count, mut last, mut keys) = (0u64, end, BTreeSet::new());
     for seq in home.streams.get(&survey.id()).into_iter().flatten() {
         let Some(whole) = Whole::read(home, survey.id(), *seq) else { continue };
-        whole.each_frame(SEGMENT_HEADER_BYTES, &mut |header, payload| {
+        let Some(mut unseal) = Unseal::of(&whole.header, &home.keys) else { continue };
+        whole.each_frame(SEGMENT_HEADER_BYTES, &mut |header, stored| {
+            let Ok(payload) = unseal.open(header, stored) else { return };
             if header.kind() != Ok(FrameKind::Entries) {
                 return;
             }

@@ -1,5 +1,7 @@
 //! One stream, or one snapshot, read from the front to its end.
 
+use engine::seal::{Unopened, Unseal};
+
 use super::home::{Fault, Home, Needed, read_front};
 use shards::key::PARTITION_COUNT;
 use shards::log::{
@@ -51,6 +53,8 @@ pub(super) struct Survey {
     pub(super) clock_ms: u64,
     /// Bytes that are no frames, where nothing is missing.
     pub(super) stray_bytes: u64,
+    /// A segment whose key was not given: its checksums were checked, and nothing more.
+    pub(super) locked: Option<(u64, u32)>,
 }
 
 impl Survey {
@@ -82,7 +86,7 @@ impl Survey {
 /// Reads a stream as a server would.
 pub(super) fn survey(home: &Home, needed: &Needed) -> Survey {
     let segments = segments_from(home, needed);
-    let mut found = Found { id: needed.id, segments: Vec::new(), parts: Vec::new(), clock_ms: 0, error: None };
+    let mut found = Found { id: needed.id, segments: Vec::new(), parts: Vec::new(), clock_ms: 0, unseal: None, locked: None, error: None };
     let mut scan: Option<Scan> = None;
     let mut stopped = None;
     for seq in &segments {
@@ -107,7 +111,8 @@ pub(super) fn survey(home: &Home, needed: &Needed) -> Survey {
     if let Some(stopped) = found.error.take().map(|(seq, error)| foreign(seq, &error)).or(stopped).or_else(missing) {
         state = stopped;
     }
-    Survey { needed: needed.clone(), segments: found.segments, end, state, parts: found.parts, clock_ms: found.clock_ms, stray_bytes }
+    let Found { segments, parts, clock_ms, locked, .. } = found;
+    Survey { needed: needed.clone(), segments, end, state, parts, clock_ms, stray_bytes, locked }
 }
 
 fn state_of(tail: Tail) -> State {
@@ -134,6 +139,11 @@ fn read_segment(home: &Home, needed: &Needed, seq: u64, scan: &mut Option<Scan>,
         }
     }
     found.segments.push(Segment { seq, entries: 0, first: None });
+    // Only now: until the next segment began, frames of the one before might come.
+    found.unseal = Unseal::of(&header, &home.keys);
+    if found.unseal.is_none() {
+        found.locked.get_or_insert((seq, header.key_number));
+    }
     let scan = scan.as_mut().expect("just begun");
     each_chunk(&path, SEGMENT_HEADER_BYTES, &mut |bytes| scan.feed(bytes, &mut |header, payload| found.take(header, payload)))
         .map_err(machine)?
@@ -200,11 +210,14 @@ struct Found {
     segments: Vec<Segment>,
     parts: Vec<FoundPart>,
     clock_ms: u64,
+    /// Opens the frames of the segment being read, if its key was given.
+    unseal: Option<Unseal>,
+    locked: Option<(u64, u32)>,
     error: Option<(u64, LogError)>,
 }
 
 impl Found {
-    fn take(&mut self, header: &FrameHeader, payload: &[u8]) {
+    fn take(&mut self, header: &FrameHeader, stored: &[u8]) {
         self.clock_ms = self.clock_ms.max(header.clock_ms);
         if header.kind() != Ok(FrameKind::Entries) {
             return;
@@ -212,6 +225,14 @@ impl Found {
         let segment = self.segments.last_mut().expect("frames come from segments");
         segment.first.get_or_insert(header.first_lsn);
         segment.entries += u64::from(header.entry_count);
+        let Some(unseal) = &mut self.unseal else { return };
+        let payload = match unseal.open(header, stored) {
+            Ok(payload) => payload,
+            Err(unopened) => {
+                self.error.get_or_insert((segment.seq, why_unopened(header, unopened)));
+                return;
+            }
+        };
         for entry in entries(payload, header) {
             match entry {
                 Ok((lsn, entry)) => {
@@ -236,6 +257,15 @@ impl Found {
                 }
             }
         }
+    }
+}
+
+fn why_unopened(header: &FrameHeader, unopened: Unopened) -> LogError {
+    match unopened {
+        Unopened::WrongKey(number) => {
+            LogError { place: header.at, why: format!("key {number} is not the one it was encrypted with").into() }
+        }
+        Unopened::Damaged(error) => error,
     }
 }
 
@@ -275,11 +305,17 @@ fn read_snapshot_file(home: &Home, manifest: &Manifest, core: u16, bytes: u64) -
     let mut blocks = Blocks::begin(&header, seed);
     let mut sections =
         Sections { left: manifest.sections.iter().filter(|section| section.file == core).collect(), active: None, tally: Tally::default() };
-    each_chunk(&path, SEGMENT_HEADER_BYTES, &mut |bytes| blocks.feed(bytes, &mut |header, payload| sections.take(header.at, payload)))
+    let mut unseal = Unseal::of(&header, &home.keys);
+    let mut take = |header: &FrameHeader, stored: &[u8]| {
+        // Without its key, the checksum is all that can be looked at.
+        let Some(unseal) = &mut unseal else { return Ok(()) };
+        sections.take(header.at, unseal.open(header, stored).map_err(|unopened| why_unopened(header, unopened))?)
+    };
+    each_chunk(&path, SEGMENT_HEADER_BYTES, &mut |bytes| blocks.feed(bytes, &mut take))
         .map_err(machine)?
         .and_then(|()| blocks.finish())
         .map_err(|error| fault(error.place, error.why.into()))?;
-    if sections.left.is_empty() { Ok(()) } else { Err(fault(bytes, "it ends before its last section".into())) }
+    if sections.left.is_empty() || unseal.is_none() { Ok(()) } else { Err(fault(bytes, "it ends before its last section".into())) }
 }
 
 /// What a manifest says of a file, compared with what is in it.

@@ -6,6 +6,7 @@ use super::check::{Verdict, examine};
 use super::home::Home;
 use super::repair::{Way, repair};
 use super::survey::State;
+use engine::keys::Keys;
 use shards::key::PartitionId;
 use shards::log::{
     Body, Cores, Entry, FRAME_HEADER_BYTES, FrameFlags, FrameSpec, Generation, Lsn, NodeId, Opening, Part, PartMode, Plan,
@@ -20,6 +21,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const NODE: NodeId = NodeId(*b"a node of a test");
 const CLOCK_MS: u64 = 1_800_000_000_000;
 const ALIGN_BYTES: usize = 512;
+
+fn read(root: &Path) -> Result<Home, super::Unusable> {
+    Home::read(root, Keys::default())
+}
 
 /// A directory of its own for each test, gone with it.
 pub(super) struct Scratch(PathBuf);
@@ -133,7 +138,7 @@ fn write_opening(root: &Path, generation: u64, ends: &[(StreamId, Lsn)]) {
 
 /// Verdict, and where each stream ends.
 fn look(root: &Path) -> (Verdict, Vec<u64>) {
-    let home = Home::read(root).unwrap();
+    let home = read(root).unwrap();
     let examined = examine(&home);
     let plan = examined.view.plan();
     assert!(!examined.report().is_empty());
@@ -162,7 +167,7 @@ fn a_whole_directory_is_clean() {
     let scratch = Scratch::new();
     write_directory(scratch.path());
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 4]));
-    let home = Home::read(scratch.path()).unwrap();
+    let home = read(scratch.path()).unwrap();
     let refused = repair(home, Way::Truncate).unwrap_err();
     assert_eq!(refused.0, "there is nothing to repair: a server starts on this directory");
 }
@@ -170,8 +175,8 @@ fn a_whole_directory_is_clean() {
 #[test]
 fn a_folder_without_a_server_is_not_looked_through() {
     let scratch = Scratch::new();
-    assert!(Home::read(scratch.path()).is_err_and(|why| why.0.contains("holds nothing of a server")));
-    assert!(Home::read(&scratch.path().join("missing")).is_err());
+    assert!(read(scratch.path()).is_err_and(|why| why.0.contains("holds nothing of a server")));
+    assert!(read(&scratch.path().join("missing")).is_err());
 }
 
 #[test]
@@ -180,9 +185,9 @@ fn a_server_that_runs_is_left_alone() {
     write_directory(scratch.path());
     let lock = fs::File::create(scratch.path().join("lock")).unwrap();
     lock.lock().unwrap();
-    assert!(Home::read(scratch.path()).is_err_and(|why| why.0.contains("a server uses")));
+    assert!(read(scratch.path()).is_err_and(|why| why.0.contains("a server uses")));
     drop(lock);
-    assert!(Home::read(scratch.path()).is_ok());
+    assert!(read(scratch.path()).is_ok());
 }
 
 #[test]
@@ -198,7 +203,7 @@ fn what_a_crash_tore_is_no_damage() {
     fs::write(&path, bytes).unwrap();
     // With them went its share of the command of both: core 0's counts no more.
     assert_eq!(look(scratch.path()), (Verdict::Torn, vec![7, 2]));
-    let home = Home::read(scratch.path()).unwrap();
+    let home = read(scratch.path()).unwrap();
     let examined = examine(&home);
     assert!(examined.report().contains("1 shares of commands that not every core has"));
     assert!(matches!(examined.view.surveys[1].state, State::Torn { segment: 0, bytes: 512, .. }));
@@ -226,7 +231,7 @@ fn every_region_of_every_file_flipped_and_cut() {
                     flip(&path, at + FRAME_HEADER_BYTES / 2);
                 }
                 let what = format!("{} {} at {at}", name.display(), if is_cut { "cut" } else { "flipped" });
-                let home = Home::read(scratch.path()).unwrap_or_else(|why| panic!("{what}: {}", why.0));
+                let home = read(scratch.path()).unwrap_or_else(|why| panic!("{what}: {}", why.0));
                 let verdict = examine(&home).verdict();
                 *verdicts.entry((verdict, is_cut)).or_insert(0) += 1;
                 if verdict != Verdict::Damaged {
@@ -272,7 +277,7 @@ fn check_repaired(root: &Path, home: Home, what: &str) {
     for (path, bytes) in &before {
         fs::write(path, bytes).unwrap();
     }
-    match repair(Home::read(root).unwrap(), Way::Skip) {
+    match repair(read(root).unwrap(), Way::Skip) {
         Ok(_) => {
             let (verdict, skipped) = look(root);
             assert!(verdict < Verdict::Damaged, "{what}");
@@ -287,7 +292,7 @@ fn truncating_ends_a_stream_and_tells_what_goes() {
     let scratch = Scratch::new();
     write_directory(scratch.path());
     flip(&log(scratch.path(), 0, 0), SEGMENT_HEADER_BYTES + ALIGN_BYTES + 100);
-    let report = repair(Home::read(scratch.path()).unwrap(), Way::Truncate).unwrap();
+    let report = repair(read(scratch.path()).unwrap(), Way::Truncate).unwrap();
     for words in [
         "entries 3 to 6 of generation 1 core 0 were safe and cannot be read: at least 4",
         "generation 1 core 0 ends with entry 2",
@@ -298,7 +303,7 @@ fn truncating_ends_a_stream_and_tells_what_goes() {
         assert!(report.contains(words), "{words}\n{report}");
     }
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![3, 4]));
-    let home = Home::read(scratch.path()).unwrap();
+    let home = read(scratch.path()).unwrap();
     assert_eq!(home.openings[&Generation(2)].plan.dropped, [(stream(1, 1), 0, 7)]);
 }
 
@@ -308,7 +313,7 @@ fn skipping_leaves_out_one_frame_and_goes_on() {
     write_directory(scratch.path());
     // The second segment's first frame: core 0's share of the command of both.
     flip(&log(scratch.path(), 0, 1), SEGMENT_HEADER_BYTES + 100);
-    let report = repair(Home::read(scratch.path()).unwrap(), Way::Skip).unwrap();
+    let report = repair(read(scratch.path()).unwrap(), Way::Skip).unwrap();
     for words in ["entries 4 to 4 cannot be read and are left out", ".log.damaged", "its share of command 7 of core 0 is left out"] {
         assert!(report.contains(words), "{words}\n{report}");
     }
@@ -325,7 +330,7 @@ fn a_stream_of_an_older_generation_can_be_ended_earlier() {
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 4, 2]));
     flip(&log(scratch.path(), 1, 0), SEGMENT_HEADER_BYTES + ALIGN_BYTES + 100);
     assert_eq!(look(scratch.path()).0, Verdict::Damaged);
-    repair(Home::read(scratch.path()).unwrap(), Way::Truncate).unwrap();
+    repair(read(scratch.path()).unwrap(), Way::Truncate).unwrap();
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 2, 2]));
-    assert_eq!(Home::read(scratch.path()).unwrap().generation_next(), Generation(4));
+    assert_eq!(read(scratch.path()).unwrap().generation_next(), Generation(4));
 }

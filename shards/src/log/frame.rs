@@ -263,9 +263,8 @@ pub fn frame_at(bytes: &[u8], at: u64, seed: u32) -> Option<(FrameHeader, &[u8])
     }
 }
 
-/// Reads the block number `number` of a snapshot, manifest or opening from the start of `bytes`, which lie at `at` in the
-/// Reads the block number `number` of a manifest or opening, which are stored as they are, from the start of `bytes`, which lie at `at` in the
-/// file. Returns its header and payload; the next block is [`frame_bytes`] further on.
+/// Reads the block number `number` of a manifest or opening, which are stored as they are, from the start of `bytes`, which
+/// lie at `at` in the file. Returns its header and payload; the next block is [`frame_bytes`] further on.
 ///
 /// # Errors
 /// If it is not whole and right.

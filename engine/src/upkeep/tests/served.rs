@@ -1,10 +1,11 @@
 //! Directories that a server wrote, after something happened to them: it starts exactly where that is what was said, and
 //! after a repair.
 
-use super::super::check::examine;
+use super::super::check::{Verdict, examine};
 use super::super::home::Home;
 use super::super::repair::{Way, repair};
-use super::{Scratch, flip};
+use super::{Scratch, flip, read};
+use engine::keys::Keys;
 use engine::machine::{Failure, Machine};
 use engine::options::{IoChoice, ServerOptions, Switch};
 use shards::log::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, segment_of};
@@ -15,6 +16,10 @@ use std::path::{Path, PathBuf};
 
 /// A server on a directory, two cores, one segment soon full.
 fn start(root: &Path) -> Machine {
+    start_with(root, ServerOptions::default())
+}
+
+fn start_with(root: &Path, more: ServerOptions) -> Machine {
     let options = ServerOptions {
         port: Some(0),
         dir: Some(root.to_owned()),
@@ -22,7 +27,7 @@ fn start(root: &Path) -> Machine {
         io: Some(IoChoice::Epoll),
         log_segment_bytes: Some("64kb".into()),
         cluster_ports: Some(Switch::Off),
-        ..ServerOptions::default()
+        ..more
     };
     let Ok(config) = options.into_config() else { panic!("these flags are right") };
     crate::start(config).unwrap_or_else(|failure| panic!("{failure}"))
@@ -56,7 +61,10 @@ impl Client {
 
 /// Starts, asks, stops: how many keys there are, or why there is no server.
 fn served(root: &Path) -> Result<u64, String> {
-    let machine = start(root);
+    served_by(start(root))
+}
+
+fn served_by(machine: Machine) -> Result<u64, String> {
     let keys = Client::connect(&machine).and_then(|mut client| client.ask("DBSIZE"));
     machine.shared.stop();
     match (keys, machine.join()) {
@@ -81,12 +89,29 @@ fn copy(from: &Path, to: &Path) {
 
 const KEYS: u64 = 120;
 
-/// The directory as it is while the server runs, and so as a crash would leave it.
-fn write_by_server(image: &Path) {
+/// Every file, relative to the directory, in order.
+fn files_of(root: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![PathBuf::new()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root.join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The directory as it is while the server runs, and so as a crash would leave it; with a snapshot for each of `saves` keys.
+fn write_by_server(image: &Path, saves: &[u64], more: ServerOptions) {
     let scratch = Scratch::new();
-    let machine = start(scratch.path());
+    let machine = start_with(scratch.path(), more);
     let mut client = Client::connect(&machine).expect("a new directory is served");
     for key in 0..KEYS / 2 {
+        if saves.contains(&key) {
+            assert_eq!(client.ask("SAVE").as_deref(), Some("+OK"));
+        }
         assert_eq!(client.ask(&format!("SET key:{key} {}", "v".repeat(900))).as_deref(), Some("+OK"));
         if key % 3 == 0 {
             let (one, two, three) = (key * 100, key * 100 + 1, key * 100 + 2);
@@ -100,14 +125,11 @@ fn write_by_server(image: &Path) {
 
 /// Places worth a fault: headers, both copies' sectors at once, the first frames, the middle, the end.
 fn faults(image: &Path) -> Vec<(PathBuf, Vec<usize>)> {
-    let mut all = vec![(PathBuf::from("node"), vec![8]), (PathBuf::from("node"), vec![8, 2048 + 8])];
-    let mut names: Vec<String> =
-        fs::read_dir(image.join("log")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    for name in names {
-        let path = Path::new("log").join(&name);
+    let mut all = vec![(PathBuf::from("node"), vec![8])];
+    for path in files_of(image) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let bytes = fs::read(image.join(&path)).unwrap();
-        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        let Some(used) = bytes.iter().rposition(|byte| *byte != 0) else { continue };
         let payload = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 10;
         all.push((path.clone(), vec![8, 2048 + 8]));
         if used > payload {
@@ -123,46 +145,107 @@ fn faults(image: &Path) -> Vec<(PathBuf, Vec<usize>)> {
 
 #[test]
 fn a_server_starts_where_check_says_so_and_after_a_repair() {
+    let counted = try_every_fault(&[]);
+    assert!(counted.starts > 0 && counted.refusals > 3 && counted.losses > 3 && counted.spares == 0, "{counted:?}");
+}
+
+/// What came of all faults.
+#[derive(Debug, Default)]
+struct Counted {
+    starts: u32,
+    refusals: u32,
+    /// Repairs that lost something.
+    losses: u32,
+    /// Damage without which a server starts, with all keys.
+    spares: u32,
+}
+
+fn try_every_fault(saves: &[u64]) -> Counted {
     let image = Scratch::new();
-    write_by_server(image.path());
+    write_by_server(image.path(), saves, ServerOptions::default());
     let all = {
         let scratch = Scratch::new();
         copy(image.path(), scratch.path());
         served(scratch.path()).unwrap()
     };
     assert_eq!(all, KEYS);
-    let (mut starts, mut refusals, mut losses) = (0, 0, 0);
+    let mut counted = Counted::default();
     for (file, places) in faults(image.path()) {
-        let scratch = Scratch::new();
-        copy(image.path(), scratch.path());
-        places.iter().for_each(|at| flip(&scratch.path().join(&file), *at));
+        let scratch = damaged(image.path(), &file, &places);
         let what = format!("{} at {places:?}", file.display());
-        let home = Home::read(scratch.path()).unwrap_or_else(|why| panic!("{what}: {}", why.0));
-        let said = examine(&home).refusals().first().map(ToString::to_string);
-        let is_hopeless = !home.faults.is_empty() || !examine(&home).view.faults.is_empty();
+        let home = read(scratch.path()).unwrap_or_else(|why| panic!("{what}: {}", why.0));
+        let examined = examine(&home);
+        let (said, verdict) = (examined.refusals().first().map(ToString::to_string), examined.verdict());
+        let is_hopeless = !home.faults.is_empty() || !examined.view.faults.is_empty();
         drop(home);
         match (&said, served(scratch.path())) {
-            (None, Ok(_)) => starts += 1,
-            (Some(_), Err(_)) => refusals += 1,
+            (None, Ok(keys)) => {
+                counted.starts += 1;
+                if verdict == Verdict::Damaged {
+                    counted.spares += 1;
+                    assert_eq!(keys, all, "{what}");
+                }
+            }
+            (Some(_), Err(_)) => counted.refusals += 1,
             (said, served) => panic!("{what}: check said {said:?}, the server {served:?}"),
         }
-        if said.is_none() || is_hopeless {
-            continue;
-        }
-        for way in [Way::Truncate, Way::Skip] {
-            let scratch = Scratch::new();
-            copy(image.path(), scratch.path());
-            places.iter().for_each(|at| flip(&scratch.path().join(&file), *at));
-            match repair(Home::read(scratch.path()).unwrap(), way) {
-                Ok(_) => {
-                    let keys = served(scratch.path()).unwrap_or_else(|why| panic!("{what}, {way:?}: {why}"));
-                    losses += u32::from(keys < all);
-                    assert!(keys <= all, "{what}, {way:?}: {keys} keys");
-                    assert_eq!(served(scratch.path()), Ok(keys), "{what}, {way:?}: decided twice");
-                }
-                Err(why) => assert!(way == Way::Skip && why.0.contains("see --truncate"), "{what}, {way:?}: {}", why.0),
+        if said.is_some() && !is_hopeless {
+            for way in [Way::Truncate, Way::Skip] {
+                let scratch = damaged(image.path(), &file, &places);
+                counted.losses += u32::from(try_repair(scratch.path(), way, all, &what));
             }
         }
     }
-    assert!(starts > 0 && refusals > 3 && losses > 3, "{starts} starts, {refusals} refusals, {losses} losses");
+    counted
+}
+
+fn damaged(image: &Path, file: &Path, places: &[usize]) -> Scratch {
+    let scratch = Scratch::new();
+    copy(image, scratch.path());
+    places.iter().for_each(|at| flip(&scratch.path().join(file), *at));
+    scratch
+}
+
+/// Whether a repair in this way lost something.
+fn try_repair(root: &Path, way: Way, all: u64, what: &str) -> bool {
+    match repair(read(root).unwrap(), way) {
+        Ok(_) => {
+            let keys = served(root).unwrap_or_else(|why| panic!("{what}, {way:?}: {why}"));
+            assert!(keys <= all, "{what}, {way:?}: {keys} keys");
+            assert_eq!(served(root), Ok(keys), "{what}, {way:?}: decided twice");
+            keys < all
+        }
+        Err(why) => {
+            assert!(way == Way::Skip && why.0.contains("see --truncate"), "{what}, {way:?}: {}", why.0);
+            false
+        }
+    }
+}
+
+/// Checksums are of what is stored, so that who has no key can check; who repairs must know what is inside.
+#[test]
+fn a_sealed_log_is_checked_without_its_key_and_repaired_with_it() {
+    let (image, secret) = (Scratch::new(), Scratch::new());
+    let text = format!("1 {}", "5a".repeat(32));
+    let keys = Keys::parse(&text).unwrap();
+    let file = secret.path().join("keys");
+    fs::write(&file, text).unwrap();
+    let sealed =
+        || ServerOptions { log_compression: Some("zstd".into()), encryption_key_file: Some(file.clone()), ..ServerOptions::default() };
+    write_by_server(image.path(), &[], sealed());
+    for keys in [Keys::default(), keys.clone()] {
+        let has_keys = keys.newest().is_some();
+        let home = Home::read(image.path(), keys).unwrap();
+        let examined = examine(&home);
+        assert_eq!(examined.verdict(), Verdict::Clean);
+        assert_eq!(examined.report().contains("encrypted with key 1, which was not given"), !has_keys);
+    }
+    let place = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES + 10;
+    let name = files_of(image.path()).into_iter().find(|path| path.extension().is_some_and(|kind| kind == "log")).unwrap();
+    let scratch = damaged(image.path(), &name, &[place]);
+    assert_eq!(examine(&read(scratch.path()).unwrap()).verdict(), Verdict::Damaged, "a key is not needed to see that");
+    let refused = repair(read(scratch.path()).unwrap(), Way::Skip).unwrap_err();
+    assert!(refused.0.contains("which was not given"), "{}", refused.0);
+    repair(Home::read(scratch.path(), keys).unwrap(), Way::Skip).unwrap();
+    assert!(served_by(start_with(scratch.path(), sealed())).is_ok_and(|keys| (1..KEYS).contains(&keys)));
 }
