@@ -3,6 +3,7 @@
 
 use crate::load::Loading;
 use crate::placement::{CoreId, Placement};
+use crate::snapshot::Snapshots;
 use netio::{MonotonicNs, WallMs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,6 +13,8 @@ pub struct Board {
     stopping: AtomicBool,
     /// Recovery, of which nothing is left once the server serves.
     pub loading: Loading,
+    /// Snapshots, and how far the one under way is.
+    pub snapshots: Snapshots,
     failed: AtomicBool,
     /// Seed of the key hash, the same on all cores.
     pub key_seed: u64,
@@ -34,6 +37,8 @@ struct Line {
     quiet: AtomicBool,
     memory_bytes: AtomicU64,
     memory_bytes_peak: AtomicU64,
+    log_bytes: AtomicU64,
+    changes_unsaved: AtomicU64,
 }
 
 impl Board {
@@ -47,6 +52,7 @@ impl Board {
             lines,
             stopping: AtomicBool::new(false),
             loading: Loading::none(),
+            snapshots: Snapshots::default(),
             failed: AtomicBool::new(false),
             key_seed: entropy(),
             run_id,
@@ -124,6 +130,23 @@ impl Board {
         line.memory_bytes.store(bytes, Ordering::Relaxed);
         line.memory_bytes_peak.fetch_max(bytes, Ordering::Relaxed);
         self.memory_bytes()
+    }
+
+    /// Bytes that all cores' logs have taken since the start, as of their last rounds.
+    pub fn log_bytes(&self) -> u64 {
+        self.sum(|line| &line.log_bytes)
+    }
+
+    /// Changes of all cores' shards that no snapshot shows, as of their last rounds.
+    pub fn changes_unsaved(&self) -> u64 {
+        self.sum(|line| &line.changes_unsaved)
+    }
+
+    /// A core's log has grown, and its shard has changed.
+    pub fn publish_log(&self, core: CoreId, bytes: u64, changes_unsaved: u64) {
+        let line = self.line(core);
+        line.log_bytes.store(bytes, Ordering::Relaxed);
+        line.changes_unsaved.store(changes_unsaved, Ordering::Relaxed);
     }
 
     fn line(&self, core: CoreId) -> &Line {

@@ -19,6 +19,7 @@ use crate::placement::{CoreId, Placement};
 use crate::serve::{Serve, Survey};
 use crate::settings::{ClientClass, Settings};
 use crate::slowlog::Slowlog;
+use crate::snapshot::Saving;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
 use shards::log::Lsn;
 use shards::{Ground, KeySeed, Lfu, Shard, ShardConfig};
@@ -85,6 +86,8 @@ pub struct Core<K: Kernel> {
 
     /// Recovery, while it is under way: nobody is served.
     pub(crate) loading: Option<Load>,
+    /// This core's part in snapshots, where there is a directory.
+    pub(crate) saving: Option<Saving>,
     /// What makes entries' clocks out of the machine's.
     pub(crate) entry_clock: EntryClock,
     /// The machine's time this turn, with the entry clock's wall time.
@@ -207,6 +210,7 @@ impl<K: Kernel> Core<K> {
             log_broken: None,
             scratch_shard: None,
             loading: None,
+            saving: None,
             entry_clock: EntryClock::new(now),
             now,
             started: now.monotonic,
@@ -308,6 +312,7 @@ impl<K: Kernel> Core<K> {
         self.run_ready(); //              connections whose stall ended -> as above
         self.retry_stalled();
         self.send_feed(); //              what was shown -> those who watch
+        self.snapshot(); //               this shard -> a file, a little at a time
         self.pump_log(); //               what was logged -> one write
         self.flush_dirty(); //            replies -> one send per connection
         self.peers.publish(&mut self.kernel); // a turn's messages -> one publish, one wake per core
@@ -331,6 +336,9 @@ impl<K: Kernel> Core<K> {
             // One past the deadline's millisecond, else the turn would find nothing due and come back at once.
             let ms = deadline.0.saturating_sub(self.now.wall.0);
             until_ns = until_ns.min(ms.saturating_mul(1_000_000).saturating_sub(u64::from(self.now.wall_us_part) * 1000));
+        }
+        if let Some(ns) = self.wait_saving_ns() {
+            until_ns = until_ns.min(ns);
         }
         if let Some(due) = self.log_due() {
             until_ns = until_ns.min(due.since(self.now.monotonic));
@@ -667,6 +675,7 @@ impl<K: Kernel> Core<K> {
         self.share_memory();
         self.log_round();
         self.end_patience();
+        self.snapshot_round();
         if let Some(pause) = self.pause
             && pause.until <= self.now.monotonic
         {

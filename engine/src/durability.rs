@@ -116,6 +116,11 @@ impl Ladder {
         self.levels().max_by_key(|level| level.strength()).unwrap_or_default()
     }
 
+    /// Whether everything is logged.
+    pub fn logs_all(&self) -> bool {
+        self.levels().all(|level| level != Level::None)
+    }
+
     /// Whether anything is logged at all.
     pub fn logs(&self) -> bool {
         self.strongest() != Level::None

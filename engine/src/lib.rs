@@ -36,6 +36,7 @@ pub mod seal;
 mod serve;
 pub mod settings;
 pub mod slowlog;
+pub mod snapshot;
 mod start_clock;
 pub mod survey;
 mod task;

@@ -213,6 +213,16 @@ pub enum Unopened {
     Damaged(LogError),
 }
 
+impl Unopened {
+    /// The same where it makes no difference which.
+    pub(crate) fn into_error(self) -> LogError {
+        match self {
+            Unopened::Damaged(error) => error,
+            Unopened::WrongKey(number) => LogError { place: 0, why: format!("key {number} is not the one it was written with").into() },
+        }
+    }
+}
+
 /// Opens the frames of one file.
 pub struct Unseal {
     lock: Option<Lock>,

@@ -202,6 +202,8 @@ pub struct CoreStats {
     pub monitor_lines_dropped: u64,
     /// What was logged; none without a directory.
     pub log: Option<LogStats>,
+    /// Changes of the shard that no snapshot shows.
+    pub changes_unsaved: u64,
     /// By how many milliseconds the entry clock is ahead of the machine's.
     pub clock_ahead_ms: u64,
     /// Nanoseconds this core has run.

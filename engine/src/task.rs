@@ -5,9 +5,11 @@
 //! after the other, and the turn loop never blocks. There is no waker: a core polls after every event and whenever
 //! [`Task::rest`] says so.
 
+use crate::directory::unfinished;
 use crate::executor::Executor;
 use crate::log::FileOwner;
-use netio::{FileDone, FileFailure, FileId, FileRequest, FileTraits, Kernel};
+use netio::file::{FILE_ALIGN_BYTES, Listed};
+use netio::{Aligned, FileDone, FileFailure, FileId, FileRequest, FileTraits, Kernel};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -48,6 +50,7 @@ struct State {
     number_next: u64,
     act: Option<Act>,
     rest: Rest,
+    now_ms: u64,
 }
 
 /// A sequence of steps under way.
@@ -61,9 +64,15 @@ pub(crate) struct Task<T> {
 impl<T> Task<T> {
     /// A task that has not begun, and whose file requests it makes.
     pub(crate) fn new<F: Future<Output = T> + 'static>(owner: FileOwner, steps: impl FnOnce(Desk) -> F) -> Task<T> {
-        let state = State { requests: Vec::new(), answers: HashMap::new(), number_next: 0, act: None, rest: Rest::Turn };
+        let state = State { requests: Vec::new(), answers: HashMap::new(), number_next: 0, act: None, rest: Rest::Turn, now_ms: 0 };
         let desk = Desk(Rc::new(RefCell::new(state)));
         Task { future: Box::pin(steps(desk.clone())), desk, owner }
+    }
+
+    /// The same with other numbers for its file requests, from this one on.
+    pub(crate) fn numbered_from(self, number: u64) -> Task<T> {
+        self.desk.0.borrow_mut().number_next = number;
+        self
     }
 
     /// What it waits for.
@@ -81,7 +90,8 @@ impl<T> Task<T> {
 
     /// Goes on until it has to wait, or for about two milliseconds. Its result when it has come to its end; it is not to be stepped
     /// again then.
-    pub(crate) fn step<K: Kernel>(&mut self, kernel: &mut K, executor: &mut Executor) -> Option<T> {
+    pub(crate) fn step<K: Kernel>(&mut self, kernel: &mut K, executor: &mut Executor, now_ms: u64) -> Option<T> {
+        self.desk.0.borrow_mut().now_ms = now_ms;
         let started_ns = kernel.stamp_ns();
         loop {
             self.desk.0.borrow_mut().rest = Rest::Files;
@@ -107,6 +117,11 @@ impl<T> Task<T> {
 }
 
 impl Desk {
+    /// The entry clock of this turn: milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.borrow().now_ms
+    }
+
     /// Asks for something without waiting for it yet. Whoever drops the answer does not want to know.
     pub(crate) fn begin(&self, request: FileRequest) -> Answer {
         let mut state = self.0.borrow_mut();
@@ -136,6 +151,43 @@ impl Desk {
         match self.ask(request).await? {
             FileDone::Opened { file, traits } => Ok(Open { desk: self.clone(), file, traits }),
             other => unreachable!("opening was answered with {other:?}"),
+        }
+    }
+
+    /// Makes a small file durable under its name, whole or not at all, replacing what had that name. Zeros are added up to a multiple
+    /// of 4096 bytes.
+    pub(crate) async fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), FileFailure> {
+        let begun = unfinished(path);
+        let open = self.create(&begun, 0).await?;
+        let mut buffer = Aligned::with_capacity(bytes.len());
+        buffer.extend_from_slice(bytes);
+        buffer.pad_to(FILE_ALIGN_BYTES);
+        self.ask(FileRequest::Write { file: open.file, at: 0, buffer, sync: true }).await?;
+        drop(open);
+        self.ask(FileRequest::Rename { from: begun, to: path.to_owned() }).await?;
+        self.sync_directory(path.parent().expect("a file is in a directory")).await
+    }
+
+    /// Makes a directory, unless there is one.
+    pub(crate) async fn make_directory(&self, path: &Path) -> Result<(), FileFailure> {
+        self.ask(FileRequest::MakeDirectory { path: path.to_owned() }).await.map(|_| ())
+    }
+
+    /// Makes the names in a directory durable.
+    pub(crate) async fn sync_directory(&self, path: &Path) -> Result<(), FileFailure> {
+        self.ask(FileRequest::SyncDirectory { path: path.to_owned() }).await.map(|_| ())
+    }
+
+    /// Removes a file, or an empty directory.
+    pub(crate) async fn unlink(&self, path: &Path) -> Result<(), FileFailure> {
+        self.ask(FileRequest::Unlink { path: path.to_owned() }).await.map(|_| ())
+    }
+
+    /// What is in a directory, by name.
+    pub(crate) async fn list(&self, path: &Path) -> Result<Vec<Listed>, FileFailure> {
+        match self.ask(FileRequest::List { path: path.to_owned() }).await? {
+            FileDone::Listed(listed) => Ok(listed),
+            other => unreachable!("listing was answered with {other:?}"),
         }
     }
 
@@ -217,7 +269,7 @@ mod tests {
     use crate::core::Core;
     use crate::peers::Peers;
     use crate::placement::{CoreId, Placement};
-    use netio::{Aligned, Event, Options, SimNet, SimOptions, Wait};
+    use netio::{Event, Options, SimNet, SimOptions, Wait};
     use std::sync::Arc;
 
     /// Runs a task on a simulated disk until it has come to its end.
@@ -232,7 +284,7 @@ mod tests {
         let mut task = Task::new(FileOwner::Load, steps);
         let mut events = Vec::new();
         for turns in 1.. {
-            if let Some(result) = task.step(&mut kernel, &mut executor) {
+            if let Some(result) = task.step(&mut kernel, &mut executor, 1) {
                 return (result, turns);
             }
             if task.rest() == Rest::Files {

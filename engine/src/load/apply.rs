@@ -7,8 +7,9 @@ use crate::executor::Executor;
 use crate::planted::{Bug, planted};
 use crate::seal::{Unopened, Unseal};
 use netio::Aligned;
+use shards::key::PARTITION_COUNT;
 use shards::log::{
-    FRAME_HEADER_BYTES, FrameHeader, FrameKind, Generation, LogError, Lsn, PARTITION_ALL, Scan, SegmentHeader, StreamId, entries,
+    FRAME_HEADER_BYTES, FrameHeader, FrameKind, Generation, LogError, Lsn, Manifest, PARTITION_ALL, Scan, SegmentHeader, StreamId, entries,
 };
 use std::collections::HashSet;
 use std::ops::Range;
@@ -22,7 +23,7 @@ pub(crate) struct Share {
     /// The partitions this core owns now.
     pub(crate) partitions: Range<u16>,
     /// What its snapshot holds of each partition: everything before this.
-    pub(crate) as_of: Arc<[(Generation, Lsn)]>,
+    as_of: Arc<[(Generation, Lsn)]>,
 }
 
 /// A stream being applied. Travels between the task that reads and the shard that changes.
@@ -46,6 +47,15 @@ struct Applying {
 }
 
 impl Share {
+    /// What falls to these partitions, of which the snapshot `base` has a part.
+    pub(crate) fn new(partitions: Range<u16>, base: Option<&Manifest>) -> Share {
+        let mut as_of = vec![(Generation(0), Lsn(0)); usize::from(PARTITION_COUNT)];
+        for section in base.iter().flat_map(|base| &base.sections) {
+            as_of[usize::from(section.partition)] = section.as_of;
+        }
+        Share { partitions, as_of: as_of.into() }
+    }
+
     /// Applies every stream that has to do with this core, in order. Returns the latest clock met.
     pub(crate) async fn apply(&self, reader: &Reader, decision: &Arc<Decision>, loading: &Loading) -> Result<u64, Refusal> {
         let mut clock_ms = 0;
@@ -68,7 +78,7 @@ impl Share {
                 }
             };
             let mut under_way = begun;
-            while let Some((bytes, mut from)) = reading.next().await.map_err(|failure| Refusal::machine(&failure))? {
+            while let Some((bytes, mut from)) = reading.next().await? {
                 let mut bytes = bytes;
                 while from < bytes.len() && under_way.is_going_on() {
                     let to = (from + SLICE_BYTES).min(bytes.len());

@@ -12,7 +12,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Reads under way.
 const AHEAD: usize = 2;
 
-/// The chunks of a file, in order. Reads through the page cache, because recovery reads most files twice.
+/// The chunks of a file, in order.
 pub(crate) struct Chunks {
     desk: Desk,
     open: Open,
@@ -23,12 +23,17 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Begins to read at `from`, a multiple of 4096, or at the file's beginning.
-    pub(crate) async fn open(desk: &Desk, path: &Path, from: u64) -> Result<Chunks, FileFailure> {
-        let open = desk.open(path, false).await?;
+    /// Begins to read at `from`, a multiple of 4096. Recovery does so through the page cache, because it reads most files twice.
+    pub(crate) async fn open(desk: &Desk, path: &Path, from: u64, direct: bool) -> Result<Chunks, FileFailure> {
+        let open = desk.open(path, direct).await?;
         let mut chunks = Chunks { desk: desk.clone(), open, next_at: from, under_way: VecDeque::new(), spare: Vec::new() };
         chunks.ask();
         Ok(chunks)
+    }
+
+    /// Length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.open.traits.bytes
     }
 
     /// The file behind it.
@@ -79,7 +84,7 @@ pub(crate) async fn read_front(desk: &Desk, path: &Path, bytes: usize) -> Result
 
 /// A small file, whole.
 pub(crate) async fn read_whole(desk: &Desk, path: &Path) -> Result<Vec<u8>, FileFailure> {
-    let mut chunks = Chunks::open(desk, path, 0).await?;
+    let mut chunks = Chunks::open(desk, path, 0, false).await?;
     let mut whole = Vec::new();
     while let Some(chunk) = chunks.next().await? {
         whole.extend_from_slice(&chunk);

@@ -2,12 +2,14 @@
 
 use super::chunks::{read_front, read_whole};
 use super::refusal::{Loss, Refusal};
-use crate::directory::{Directory, UNFINISHED, unfinished};
+use crate::directory::{Directory, UNFINISHED};
 use crate::task::Desk;
 use netio::file::Listed;
-use netio::{Aligned, FileDone, FileRequest};
+use netio::{FileFailure, FileRequest};
+use shards::key::PARTITION_COUNT;
 use shards::log::{
-    Generation, Lsn, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId, opening_generation, segment_of,
+    Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId,
+    opening_generation, segment_of, snapshot_file_core, snapshot_id,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +21,12 @@ pub(crate) struct Home {
     pub(crate) node: NodeId,
     /// The generation that begins with this start.
     pub(crate) generation: Generation,
+    /// Snapshots whose manifests hold and whose files are there, newest first.
+    pub(crate) snapshots: Vec<Manifest>,
+    /// The number after the largest of any snapshot, usable or not.
+    pub(crate) snapshot_next: u64,
+    /// A snapshot that cannot be used, and why.
+    unusable: Option<Refusal>,
     /// By generation.
     openings: BTreeMap<Generation, Opening>,
     /// Every stream's segments: numbers ascending, and lengths.
@@ -50,22 +58,29 @@ pub(crate) struct Needed {
 impl Home {
     /// Locks and reads the directory, makes what is missing, deletes what was never finished. `chance` becomes its name if it has none.
     pub(crate) async fn find(desk: &Desk, directory: &Directory, chance: [u8; 16], now_ms: u64) -> Result<Home, Refusal> {
-        let machine = |failure| Refusal::machine(&failure);
-        make_directory(desk, directory.root()).await?;
+        desk.make_directory(directory.root()).await?;
         sync_parent(desk, directory).await?;
-        desk.ask(FileRequest::Lock { path: directory.lock() }).await.map_err(|failure| Refusal::locking(directory.root(), &failure))?;
+        desk.ask(FileRequest::Lock { path: directory.lock() }).await.map_err(|failure| Refusal::locking(directory.root(), failure))?;
         for path in [directory.log(), directory.snapshots()] {
-            make_directory(desk, &path).await?;
+            desk.make_directory(&path).await?;
         }
         let log = list_finished(desk, &directory.log()).await?;
         let snapshots = list_finished(desk, &directory.snapshots()).await?;
         // What a process that was killed left in the page cache must not go once something was built on it.
         for path in [directory.root().to_owned(), directory.log(), directory.snapshots()] {
-            desk.ask(FileRequest::SyncDirectory { path }).await.map_err(machine)?;
+            desk.sync_directory(&path).await?;
         }
         let is_new = log.is_empty() && snapshots.is_empty();
         let node = find_node(desk, directory, chance, now_ms, is_new).await?;
-        let mut home = Home { node, generation: Generation(1), openings: BTreeMap::new(), streams: BTreeMap::new() };
+        let mut home = Home {
+            node,
+            generation: Generation(1),
+            snapshots: Vec::new(),
+            snapshot_next: 1,
+            unusable: None,
+            openings: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        };
         for Listed { name, bytes, .. } in log {
             if let Some((stream, seq)) = segment_of(&name) {
                 home.streams.entry(stream).or_default().push(Segment { seq, bytes });
@@ -75,31 +90,63 @@ impl Home {
             }
         }
         home.streams.values_mut().for_each(|segments| segments.sort_by_key(|segment| segment.seq));
+        home.find_snapshots(desk, directory, snapshots).await?;
         let generations = home.openings.keys().copied().chain(home.streams.keys().map(|stream| stream.generation));
+        let generations = generations.chain(home.snapshots.iter().map(generation_of));
         home.generation = Generation(generations.map(|generation| generation.0).max().unwrap_or(0) + 1);
         Ok(home)
     }
 
-    /// The streams that have to be read, in the order in which they are applied.
-    pub(crate) fn needed(&self, directory: &Directory) -> Result<Vec<Needed>, Refusal> {
-        for generation in (1..self.generation.0).map(Generation) {
+    async fn find_snapshots(&mut self, desk: &Desk, directory: &Directory, listed: Vec<Listed>) -> Result<(), Refusal> {
+        let mut ids: Vec<u64> = listed.iter().filter(|entry| entry.is_directory).filter_map(|entry| snapshot_id(&entry.name)).collect();
+        ids.sort_unstable();
+        for id in ids.into_iter().rev() {
+            self.snapshot_next = self.snapshot_next.max(id + 1);
+            let files = desk.list(&directory.snapshot(id)).await?;
+            if !files.iter().any(|file| file.name == MANIFEST_NAME) {
+                delete_snapshot(desk, directory, id).await?;
+                continue;
+            }
+            match read_manifest(desk, directory, self.node, id, &files).await {
+                Ok(manifest) => self.snapshots.push(manifest),
+                Err(refusal @ Refusal::Damaged(_)) => {
+                    tracing::warn!("snapshot {id} cannot be used: {refusal}");
+                    self.unusable.get_or_insert(refusal);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
+    }
+
+    /// The streams that have to be read with the snapshot `base`, in the order in which they are applied. `spoiled` says why a
+    /// newer snapshot is not used, if one is not.
+    pub(crate) fn needed(&self, directory: &Directory, base: Option<&Manifest>, spoiled: Option<Refusal>) -> Result<Vec<Needed>, Refusal> {
+        let first = base.map_or(Generation(0), generation_of);
+        for generation in (first.0 + 1..self.generation.0).map(Generation) {
             if !self.openings.contains_key(&generation) {
                 let missing = || {
                     let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
                     Refusal::damaged(directory.root(), directory.opening(generation), 0, why)
                 };
-                return Err(missing());
+                return Err(spoiled.or_else(|| self.unusable.clone()).unwrap_or_else(missing));
             }
         }
-        let mut wanted: BTreeMap<StreamId, Lsn> = self.streams.keys().map(|stream| (*stream, Lsn(1))).collect();
-        wanted.extend(self.openings.values().flat_map(|opening| &opening.plan.ends).map(|(stream, _)| (*stream, Lsn(1))));
+        let described = self.openings.values().flat_map(|opening| &opening.plan.ends).map(|(stream, _)| stream);
+        let later = self.streams.keys().chain(described).filter(|stream| stream.generation > first);
+        let mut wanted: BTreeMap<StreamId, Lsn> = later.map(|stream| (*stream, Lsn(1))).collect();
+        wanted.extend(base.iter().flat_map(|base| &base.log_start).copied());
         let mut needed = Vec::new();
         for (id, from) in wanted {
             let decided = self.decided(id);
             let segments = self.streams.get(&id).cloned().unwrap_or_default();
             self.check_segments(directory, id, &segments, from, decided)?;
             if !segments.is_empty() {
-                needed.push(Needed { id, segments, from, replay_from: from, durable: Lsn(from.0 - 1), decided });
+                let sections = || base.iter().flat_map(|base| &base.sections).filter(|section| section.file == id.core);
+                let as_of = || sections().map(|section| section.as_of).filter(|(generation, _)| *generation == id.generation);
+                let replay_from = as_of().map(|(_, lsn)| lsn).min().unwrap_or(from);
+                let durable = Lsn(as_of().map(|(_, lsn)| lsn).max().unwrap_or(from).0 - 1);
+                needed.push(Needed { id, segments, from, replay_from, durable, decided });
             }
         }
         Ok(needed)
@@ -159,39 +206,41 @@ impl Home {
     }
 }
 
-async fn make_directory(desk: &Desk, path: &Path) -> Result<(), Refusal> {
-    desk.ask(FileRequest::MakeDirectory { path: path.to_owned() }).await.map_err(|failure| Refusal::machine(&failure))?;
-    Ok(())
+/// The generation in which a snapshot was made.
+pub(crate) fn generation_of(manifest: &Manifest) -> Generation {
+    manifest.log_start.iter().map(|(stream, _)| stream.generation).max().unwrap_or_default()
 }
 
 /// Makes the directory's own name durable.
 async fn sync_parent(desk: &Desk, directory: &Directory) -> Result<(), Refusal> {
-    match desk.ask(FileRequest::SyncDirectory { path: directory.parent().to_owned() }).await {
+    match desk.sync_directory(directory.parent()).await {
         // Whoever may not read the parent has not made the directory either.
         Err(failure) if failure.cause.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        other => other.map(|_| ()).map_err(|failure| Refusal::machine(&failure)),
-    }
-}
-
-async fn list(desk: &Desk, path: &Path) -> Result<Vec<Listed>, Refusal> {
-    match desk.ask(FileRequest::List { path: path.to_owned() }).await.map_err(|failure| Refusal::machine(&failure))? {
-        FileDone::Listed(listed) => Ok(listed),
-        other => unreachable!("listing was answered with {other:?}"),
+        other => Ok(other?),
     }
 }
 
 /// What a directory holds, after deleting what was never finished.
 async fn list_finished(desk: &Desk, path: &Path) -> Result<Vec<Listed>, Refusal> {
     let (unfinished, finished): (Vec<Listed>, Vec<Listed>) =
-        list(desk, path).await?.into_iter().partition(|entry| !entry.is_directory && entry.name.ends_with(UNFINISHED));
+        desk.list(path).await?.into_iter().partition(|entry| !entry.is_directory && entry.name.ends_with(UNFINISHED));
     for entry in unfinished {
-        delete(desk, &path.join(entry.name)).await?;
+        desk.unlink(&path.join(entry.name)).await?;
     }
     Ok(finished)
 }
 
-async fn delete(desk: &Desk, path: &Path) -> Result<(), Refusal> {
-    desk.ask(FileRequest::Unlink { path: path.to_owned() }).await.map_err(|failure| Refusal::machine(&failure))?;
+/// Deletes a snapshot that is none, or is to be none: its manifest is gone. What is not ours stays, and its directory with it.
+pub(crate) async fn delete_snapshot(desk: &Desk, directory: &Directory, id: u64) -> Result<(), FileFailure> {
+    let folder = directory.snapshot(id);
+    let files = desk.list(&folder).await?;
+    let is_ours = |name: &str| name.ends_with(UNFINISHED) || snapshot_file_core(name).is_some();
+    for file in files.iter().filter(|file| is_ours(&file.name)) {
+        desk.unlink(&folder.join(&file.name)).await?;
+    }
+    if files.iter().all(|file| is_ours(&file.name)) {
+        desk.unlink(&folder).await?;
+    }
     Ok(())
 }
 
@@ -215,13 +264,13 @@ async fn find_node(desk: &Desk, directory: &Directory, chance: [u8; 16], now_ms:
         key_number: 0,
         nonce_prefix: 0,
     };
-    write_file(desk, &directory.node(), &header.to_bytes()).await?;
+    desk.write_file(&directory.node(), &header.to_bytes()).await?;
     Ok(NodeId(chance))
 }
 
 async fn read_node(desk: &Desk, directory: &Directory) -> Result<NodeId, Refusal> {
     let path = directory.node();
-    let bytes = read_front(desk, &path, SEGMENT_HEADER_BYTES).await.map_err(|failure| Refusal::machine(&failure))?;
+    let bytes = read_front(desk, &path, SEGMENT_HEADER_BYTES).await?;
     match SegmentHeader::read(&bytes) {
         Ok((header, _)) if header.kind == SegmentKind::Node => Ok(header.node),
         Ok(_) => Err(Refusal::damaged(directory.root(), path, 10, "it is another kind of file")),
@@ -231,7 +280,7 @@ async fn read_node(desk: &Desk, directory: &Directory) -> Result<NodeId, Refusal
 
 async fn read_opening(desk: &Desk, directory: &Directory, node: NodeId, generation: Generation) -> Result<Opening, Refusal> {
     let path = directory.opening(generation);
-    let bytes = read_whole(desk, &path).await.map_err(|failure| Refusal::machine(&failure))?;
+    let bytes = read_whole(desk, &path).await?;
     match Opening::read(&bytes) {
         Ok(opening) if opening.node != node => Err(Refusal::damaged(directory.root(), path, 24, "it belongs to another directory")),
         Ok(opening) if opening.generation != generation => {
@@ -242,18 +291,34 @@ async fn read_opening(desk: &Desk, directory: &Directory, node: NodeId, generati
     }
 }
 
-/// Makes a small file durable under its name, whole or not at all. The length is a multiple of 4096.
-pub(crate) async fn write_file(desk: &Desk, path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
-    let machine = |failure| Refusal::machine(&failure);
-    let begun = unfinished(path);
-    let open = desk.create(&begun, 0).await.map_err(machine)?;
-    let mut buffer = Aligned::with_capacity(bytes.len());
-    buffer.extend_from_slice(bytes);
-    buffer.pad_to(SEGMENT_HEADER_BYTES);
-    desk.ask(FileRequest::Write { file: open.file, at: 0, buffer, sync: true }).await.map_err(machine)?;
-    drop(open);
-    desk.ask(FileRequest::Rename { from: begun, to: path.to_owned() }).await.map_err(machine)?;
-    let parent = path.parent().expect("a file is in a directory").to_owned();
-    desk.ask(FileRequest::SyncDirectory { path: parent }).await.map_err(machine)?;
-    Ok(())
+/// A manifest that holds, of a snapshot whose files are as long as it says.
+async fn read_manifest(desk: &Desk, directory: &Directory, node: NodeId, id: u64, files: &[Listed]) -> Result<Manifest, Refusal> {
+    let path = directory.manifest(id);
+    let bytes = read_whole(desk, &path).await?;
+    let manifest = match Manifest::read(&bytes) {
+        Ok(manifest) if manifest.node != node => {
+            return Err(Refusal::damaged(directory.root(), path, 24, "it belongs to another directory"));
+        }
+        Ok(manifest) if manifest.id != id => return Err(Refusal::damaged(directory.root(), path, 40, "it is that of another snapshot")),
+        Ok(manifest) => manifest,
+        Err(error) => return Err(Refusal::damaged(directory.root(), path, error.place, error.why)),
+    };
+    for (core, bytes) in &manifest.files {
+        let file = directory.snapshot_file(id, *core);
+        let found = files.iter().find(|listed| snapshot_file_core(&listed.name) == Some(*core)).map(|listed| listed.bytes);
+        match found {
+            Some(length) if length == *bytes => {}
+            Some(length) => {
+                let why = format!("it has {length} bytes instead of {bytes}");
+                return Err(Refusal::damaged(directory.root(), file, length.min(*bytes), why));
+            }
+            None => return Err(Refusal::damaged(directory.root(), file, 0, "the file is missing")),
+        }
+    }
+    let mut partitions: Vec<u16> = manifest.sections.iter().map(|section| section.partition).collect();
+    partitions.sort_unstable();
+    if !partitions.into_iter().eq(0..PARTITION_COUNT) {
+        return Err(Refusal::damaged(directory.root(), path, 0, "it does not name every partition once"));
+    }
+    Ok(manifest)
 }

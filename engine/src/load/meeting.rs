@@ -20,6 +20,7 @@ pub struct Loading {
     bytes_done: AtomicU64,
     entries_done: AtomicU64,
     keys: AtomicU64,
+    log_bytes: AtomicU64,
     meeting: Mutex<Meeting>,
 }
 
@@ -27,16 +28,26 @@ pub struct Loading {
 #[derive(Default)]
 struct Meeting {
     home: Option<Arc<Home>>,
+    /// By attempt: one for each snapshot that is tried.
+    rounds: Vec<Round>,
+    birth: Option<Birth>,
+    ready: HashSet<CoreId>,
+    refusal: Option<Refusal>,
+}
+
+/// One attempt, with one snapshot or with none.
+#[derive(Default)]
+struct Round {
     surveyed: Vec<Surveyed>,
     /// Cores that have looked at their streams.
     surveys_done: u16,
     decision: Option<Arc<Decision>>,
+    /// Cores that have put their share of the snapshot in place, or found why it cannot be.
+    placed: u16,
+    spoiled: Option<Refusal>,
     /// Cores that have applied their share, and the latest clock they met.
     applied: u16,
     clock_ms: u64,
-    birth: Option<Birth>,
-    ready: HashSet<CoreId>,
-    refusal: Option<Refusal>,
 }
 
 /// What is read, and how far.
@@ -58,6 +69,7 @@ impl Loading {
             bytes_done: AtomicU64::new(0),
             entries_done: AtomicU64::new(0),
             keys: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
             meeting: Mutex::default(),
         }
     }
@@ -80,6 +92,11 @@ impl Loading {
     /// Entries and records applied.
     pub fn entries_done(&self) -> u64 {
         self.entries_done.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of log that were applied.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
     }
 
     /// Keys that were there when recovery ended.
@@ -106,10 +123,11 @@ impl Loading {
         self.entries_done.fetch_add(entries, Ordering::Relaxed);
     }
 
-    pub(crate) fn begin_progress(&self, bytes_total: u64) {
+    pub(crate) fn begin_progress(&self, base_bytes: u64, log_bytes: u64) {
+        self.log_bytes.store(log_bytes, Ordering::Relaxed);
         self.bytes_done.store(0, Ordering::Relaxed);
         self.entries_done.store(0, Ordering::Relaxed);
-        self.bytes_total.store(bytes_total, Ordering::Relaxed);
+        self.bytes_total.store(base_bytes + log_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn tell_home(&self, home: Home) {
@@ -123,39 +141,61 @@ impl Loading {
     }
 
     /// One core has looked at its streams.
-    pub(crate) fn tell_surveyed(&self, surveyed: Vec<Surveyed>) {
+    pub(crate) fn tell_surveyed(&self, attempt: usize, surveyed: Vec<Surveyed>) {
         let mut meeting = self.meeting();
-        meeting.surveyed.extend(surveyed);
-        meeting.surveys_done += 1;
+        let round = meeting.round(attempt);
+        round.surveyed.extend(surveyed);
+        round.surveys_done += 1;
     }
 
     /// All cores' streams, once all have looked; for the one core that decides.
-    pub(crate) fn take_surveyed(&self, placement: Placement) -> Option<Result<Vec<Surveyed>, Refused>> {
+    pub(crate) fn take_surveyed(&self, attempt: usize, placement: Placement) -> Option<Result<Vec<Surveyed>, Refused>> {
         let mut meeting = self.meeting();
-        let all = (meeting.surveys_done == placement.core_count()).then(|| std::mem::take(&mut meeting.surveyed));
+        let round = meeting.round(attempt);
+        let all = (round.surveys_done == placement.core_count()).then(|| std::mem::take(&mut round.surveyed));
         said(&meeting, all)
     }
 
-    pub(crate) fn tell_decision(&self, decision: Decision) {
-        self.meeting().decision = Some(Arc::new(decision));
+    pub(crate) fn tell_decision(&self, attempt: usize, decision: Decision) {
+        self.meeting().round(attempt).decision = Some(Arc::new(decision));
     }
 
-    pub(crate) fn decision(&self) -> Option<Result<Arc<Decision>, Refused>> {
-        let meeting = self.meeting();
-        said(&meeting, meeting.decision.clone())
+    pub(crate) fn decision(&self, attempt: usize) -> Option<Result<Arc<Decision>, Refused>> {
+        let mut meeting = self.meeting();
+        let decision = meeting.round(attempt).decision.clone();
+        said(&meeting, decision)
+    }
+
+    /// One core has put its share of the snapshot in place, or found why it cannot be.
+    pub(crate) fn tell_placed(&self, attempt: usize, spoiled: Option<Refusal>) {
+        let mut meeting = self.meeting();
+        let round = meeting.round(attempt);
+        round.placed += 1;
+        round.spoiled = round.spoiled.take().or(spoiled);
+    }
+
+    /// Why the snapshot cannot be used, if it cannot, once all cores have tried.
+    pub(crate) fn placed(&self, attempt: usize, placement: Placement) -> Option<Result<Option<Refusal>, Refused>> {
+        let mut meeting = self.meeting();
+        let round = meeting.round(attempt);
+        let spoiled = (round.placed == placement.core_count()).then(|| round.spoiled.clone());
+        said(&meeting, spoiled)
     }
 
     /// One core has applied its share of the log; `clock_ms` is the latest clock it met.
-    pub(crate) fn tell_applied(&self, clock_ms: u64) {
+    pub(crate) fn tell_applied(&self, attempt: usize, clock_ms: u64) {
         let mut meeting = self.meeting();
-        meeting.applied += 1;
-        meeting.clock_ms = meeting.clock_ms.max(clock_ms);
+        let round = meeting.round(attempt);
+        round.applied += 1;
+        round.clock_ms = round.clock_ms.max(clock_ms);
     }
 
     /// The latest clock that any core met, once all have applied.
-    pub(crate) fn applied(&self, placement: Placement) -> Option<Result<u64, Refused>> {
-        let meeting = self.meeting();
-        said(&meeting, (meeting.applied == placement.core_count()).then_some(meeting.clock_ms))
+    pub(crate) fn applied(&self, attempt: usize, placement: Placement) -> Option<Result<u64, Refused>> {
+        let mut meeting = self.meeting();
+        let round = meeting.round(attempt);
+        let clock_ms = (round.applied == placement.core_count()).then_some(round.clock_ms);
+        said(&meeting, clock_ms)
     }
 
     /// The new generation has begun: it is durable that it has.
@@ -185,4 +225,13 @@ pub(crate) struct Refused;
 
 fn said<T>(meeting: &Meeting, what: Option<T>) -> Option<Result<T, Refused>> {
     if meeting.refusal.is_some() { Some(Err(Refused)) } else { what.map(Ok) }
+}
+
+impl Meeting {
+    fn round(&mut self, attempt: usize) -> &mut Round {
+        if self.rounds.len() <= attempt {
+            self.rounds.resize_with(attempt + 1, Round::default);
+        }
+        &mut self.rounds[attempt]
+    }
 }

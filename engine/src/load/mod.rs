@@ -9,10 +9,14 @@ mod apply;
 mod chunks;
 mod home;
 mod meeting;
+mod place;
 mod refusal;
 mod survey;
 
 pub use meeting::Loading;
+
+pub(crate) use chunks::Chunks;
+pub(crate) use home::{delete_snapshot, generation_of};
 pub use refusal::{Damage, Loss, Refusal};
 
 use crate::board::Board;
@@ -24,14 +28,14 @@ use crate::options::human_bytes;
 use crate::placement::{CoreId, Placement};
 use crate::planted::{Bug, planted};
 use crate::settings::Settings;
+use crate::snapshot::Saving;
 use crate::task::{Desk, Outcome, Rest, Task};
 use apply::Share;
 use home::{Home, Needed};
 use meeting::{Decision, Refused};
 use netio::{Kernel, MonotonicNs};
 use shards::Db;
-use shards::key::PARTITION_COUNT;
-use shards::log::{Generation, Lsn, NodeId, Opening, Plan, StreamId};
+use shards::log::{Generation, Lsn, Manifest, NodeId, Opening, Plan, StreamId};
 use std::sync::Arc;
 use survey::{Reader, Surveyed, Torn};
 
@@ -46,9 +50,16 @@ pub struct Birth {
     pub clock_ms: u64,
 }
 
+/// What one core's recovery comes to.
+struct Recovered {
+    birth: Birth,
+    /// What the shard had counted as changes when its share of the snapshot was in place.
+    changes_placed: u64,
+}
+
 /// One core's recovery under way.
 pub(crate) struct Load {
-    task: Task<Result<Birth, Refused>>,
+    task: Task<Result<Recovered, Refused>>,
     /// The task has come to its end: the log is being begun.
     birth: Option<Birth>,
     /// The log can be written to; the other cores may not be so far.
@@ -126,7 +137,7 @@ impl From<Refused> for Failed {
 }
 
 impl Start {
-    async fn recover(self) -> Result<Birth, Failed> {
+    async fn recover(self) -> Result<Recovered, Failed> {
         let loading = &self.board.loading;
         if self.is_first() {
             let home = Home::find(&self.desk, &self.directory, self.chance, self.now_ms).await?;
@@ -134,18 +145,41 @@ impl Start {
         }
         let home = self.desk.until(|| loading.home()).await?;
         let reader = Reader { desk: self.desk.clone(), directory: self.directory.clone(), node: home.node, keys: self.keys.clone() };
-        let decision = self.decide(&home, &reader).await?;
-        let none: Arc<[(Generation, Lsn)]> = vec![(Generation(0), Lsn(0)); usize::from(PARTITION_COUNT)].into();
-        let share = Share { partitions: self.placement.partitions_of(self.me), as_of: none };
+        let mut attempt = 0;
+        let mut spoiled = None;
+        let (base, decision, share) = loop {
+            let base = home.snapshots.get(attempt);
+            let decision = self.decide(attempt, &home, base, spoiled.clone(), &reader).await?;
+            let share = Share::new(self.placement.partitions_of(self.me), base);
+            let Some(manifest) = base else { break (base, decision, share) };
+            let placed = share.place(&reader, manifest, loading).await;
+            if let Err(other @ (Refusal::Machine(_) | Refusal::InUse(_) | Refusal::Key { .. })) = placed {
+                return Err(other.into());
+            }
+            loading.tell_placed(attempt, placed.err());
+            spoiled = self.desk.until(|| loading.placed(attempt, self.placement)).await?;
+            let Some(why) = &spoiled else { break (base, decision, share) };
+            if self.is_first() {
+                tracing::warn!("snapshot {} cannot be used, the one before it is tried: {why}", manifest.id);
+            }
+            self.desk.act(|executor| (0..executor.shard.db_count()).for_each(|db| executor.shard.clear(Db(db)))).await;
+            attempt += 1;
+        };
+        let changes_placed = self.desk.act(|executor| executor.shard.changes()).await;
         let clock_ms = share.apply(&reader, &decision, loading).await?;
-        loading.tell_applied(clock_ms);
-        let applied_ms = self.desk.until(|| loading.applied(self.placement)).await?;
+        loading.tell_applied(attempt, clock_ms);
+        let applied_ms = self.desk.until(|| loading.applied(attempt, self.placement)).await?;
         if self.is_first() {
-            let clock_ms = applied_ms.max(home.clock_ms()).max(decision.streams.iter().map(|stream| stream.clock_ms).max().unwrap_or(0));
+            let surveyed_ms = decision.streams.iter().map(|stream| stream.clock_ms).max().unwrap_or(0);
+            let base_ms = base.map_or(0, |base| base.clock_ms);
+            let clock_ms = applied_ms.max(surveyed_ms).max(base_ms).max(home.clock_ms());
             self.open_generation(&home, &decision, clock_ms).await?;
+            // A newer one that could not be used is none.
+            self.board.snapshots.open(&home.snapshots[attempt..], home.snapshot_next);
             loading.tell_birth(Birth { node: home.node, generation: home.generation, clock_ms });
         }
-        Ok(self.desk.until(|| loading.birth()).await?)
+        let birth = self.desk.until(|| loading.birth()).await?;
+        Ok(Recovered { birth, changes_placed })
     }
 
     /// Whether this is the core that decides for all.
@@ -154,24 +188,33 @@ impl Start {
     }
 
     /// Reads all that is needed, divided over the cores, and decides where it ends.
-    async fn decide(&self, home: &Home, reader: &Reader) -> Result<Arc<Decision>, Failed> {
+    async fn decide(
+        &self,
+        attempt: usize,
+        home: &Home,
+        base: Option<&Manifest>,
+        spoiled: Option<Refusal>,
+        reader: &Reader,
+    ) -> Result<Arc<Decision>, Failed> {
         let loading = &self.board.loading;
-        let needed = home.needed(&self.directory)?;
+        let needed = home.needed(&self.directory, base, spoiled)?;
         let mut mine = Vec::new();
         for stream in needed.iter().skip(usize::from(self.me.0)).step_by(usize::from(self.placement.core_count())) {
             mine.push(reader.survey(stream).await?);
         }
-        loading.tell_surveyed(mine);
+        loading.tell_surveyed(attempt, mine);
         if self.is_first() {
-            let surveyed = self.desk.until(|| loading.take_surveyed(self.placement)).await?;
+            let surveyed = self.desk.until(|| loading.take_surveyed(attempt, self.placement)).await?;
             let decision = Decision::of(home, &needed, surveyed);
             decision.tell(&self.directory);
             let readers =
                 |stream: &Surveyed| self.placement.cores().filter(|core| stream.meets(&self.placement.partitions_of(*core))).count();
-            loading.begin_progress(decision.streams.iter().map(|stream| stream.bytes * readers(stream) as u64).sum());
-            loading.tell_decision(decision);
+            let log_bytes: u64 = decision.streams.iter().map(|stream| stream.bytes * readers(stream) as u64).sum();
+            let base_bytes: u64 = base.iter().flat_map(|base| &base.files).map(|(_, bytes)| bytes).sum();
+            loading.begin_progress(base_bytes, log_bytes);
+            loading.tell_decision(attempt, decision);
         }
-        Ok(self.desk.until(|| loading.decision()).await?)
+        Ok(self.desk.until(|| loading.decision(attempt)).await?)
     }
 
     /// Writes down what was decided. From here on no later start decides it differently.
@@ -189,7 +232,7 @@ impl Start {
             clock_ms,
             created_ms: self.now_ms,
         };
-        home::write_file(&self.desk, &self.directory.opening(home.generation), &opening.to_bytes()).await
+        Ok(self.desk.write_file(&self.directory.opening(home.generation), &opening.to_bytes()).await?)
     }
 }
 
@@ -255,9 +298,12 @@ impl<K: Kernel> Core<K> {
         // A core that refused has ended its recovery, and serves nobody for the rest of its turn.
         let Some(mut load) = self.loading.take_if(|_| self.stop != Stop::Stopped) else { return };
         if load.birth.is_none() {
-            match load.task.step(&mut self.kernel, &mut self.executor) {
-                Some(Ok(birth)) => {
+            match load.task.step(&mut self.kernel, &mut self.executor, self.now.wall.0) {
+                Some(Ok(Recovered { birth, changes_placed })) => {
                     self.begin_log(birth.node, birth.generation, birth.clock_ms);
+                    let log_bytes = self.shared.loading.log_bytes();
+                    let directory = Directory::new(self.executor.settings.dir.clone().expect("it was recovered"));
+                    self.saving = Some(Saving::new(directory, birth.clone(), log_bytes, changes_placed, self.now.monotonic));
                     load.birth = Some(birth);
                 }
                 // Another core's reason, or this one's, is on the board.

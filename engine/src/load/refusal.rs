@@ -51,11 +51,6 @@ pub struct Loss {
 }
 
 impl Refusal {
-    /// The machine failed in a step.
-    pub(crate) fn machine(failure: &FileFailure) -> Refusal {
-        Refusal::Machine(failure.to_string())
-    }
-
     /// A file of a directory that cannot be understood.
     pub(crate) fn damaged(directory: &Path, file: PathBuf, at: u64, why: impl Into<String>) -> Refusal {
         Refusal::Damaged(Damage { file, at, why: why.into(), directory: directory.to_owned(), loss: None })
@@ -67,8 +62,14 @@ impl Refusal {
     }
 
     /// A lock that could not be had.
-    pub(crate) fn locking(directory: &Path, failure: &FileFailure) -> Refusal {
-        if failure.cause.kind() == io::ErrorKind::WouldBlock { Refusal::InUse(directory.to_owned()) } else { Refusal::machine(failure) }
+    pub(crate) fn locking(directory: &Path, failure: FileFailure) -> Refusal {
+        if failure.cause.kind() == io::ErrorKind::WouldBlock { Refusal::InUse(directory.to_owned()) } else { failure.into() }
+    }
+}
+
+impl From<FileFailure> for Refusal {
+    fn from(failure: FileFailure) -> Refusal {
+        Refusal::Machine(failure.to_string())
     }
 }
 

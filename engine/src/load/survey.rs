@@ -79,8 +79,8 @@ impl Reader {
     /// Opens a segment and reads its header.
     pub(crate) async fn open(&self, id: StreamId, seq: u64) -> Result<Reading, Refusal> {
         let path = self.directory.segment(id, seq);
-        let mut chunks = Chunks::open(&self.desk, &path, 0).await.map_err(|failure| Refusal::machine(&failure))?;
-        let first = chunks.next().await.map_err(|failure| Refusal::machine(&failure))?;
+        let mut chunks = Chunks::open(&self.desk, &path, 0, false).await?;
+        let first = chunks.next().await?;
         let bytes = first.as_deref().unwrap_or_default();
         let refused = |at: u64, why: &str| Err(Refusal::damaged(self.directory.root(), path.clone(), at, why));
         match SegmentHeader::read(bytes) {
@@ -123,17 +123,25 @@ impl Reader {
             };
             // Only now: until the next segment begins, frames of the one before may come.
             found.unseal = reading.unseal.take();
-            while let Some((bytes, from)) = reading.next().await.map_err(|failure| Refusal::machine(&failure))? {
+            while let Some((bytes, from)) = reading.next().await? {
                 // Reading is another core's data, so it happens in slices like everything else.
                 self.desk.turn().await;
                 scanned.feed(&bytes[from..], &mut |header, payload| found.take(header, payload)).map_err(refused)?;
                 reading.chunks.give_back(bytes);
+                if needed.decided.is_some_and(|end| scanned.end() >= end) {
+                    break;
+                }
             }
             if let Some(error) = found.error.take() {
                 return Err(self.unopened(needed.id, segment.seq, &error));
             }
+            // What lies behind an end that was decided once means nothing any more.
+            let is_over = needed.decided.is_some_and(|end| scanned.end() >= end);
             scan = Some(scanned);
             files.push(reading);
+            if is_over {
+                break;
+            }
         }
         let mut scan = scan.expect("a stream that is needed has a segment");
         scan.note_durable(needed.durable);
@@ -172,7 +180,7 @@ impl Reader {
     async fn sync(&self, files: &[Reading]) -> Result<(), Refusal> {
         for reading in files {
             let Open { file, .. } = *reading.chunks.file();
-            self.desk.ask(FileRequest::Sync { file }).await.map_err(|failure| Refusal::machine(&failure))?;
+            self.desk.ask(FileRequest::Sync { file }).await?;
         }
         Ok(())
     }
@@ -183,7 +191,7 @@ impl Reader {
         let mut first = needed.segments.len() - 1;
         while first > 0 {
             let path = self.directory.segment(needed.id, needed.segments[first].seq);
-            let front = read_front(&self.desk, &path, 2 * SEGMENT_HEADER_BYTES).await.map_err(|failure| Refusal::machine(&failure))?;
+            let front = read_front(&self.desk, &path, 2 * SEGMENT_HEADER_BYTES).await?;
             if first_lsn_of(&front).is_some_and(|lsn| lsn <= needed.from) {
                 break;
             }

@@ -220,6 +220,11 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn take_file(&mut self, token: u64, outcome: Result<FileDone, FileFailure>) {
         let (owner, number) = FileOwner::of(token);
         match owner {
+            FileOwner::Snapshot | FileOwner::Keeper => {
+                if let Some(saving) = &mut self.saving {
+                    saving.take_file(owner, number, outcome);
+                }
+            }
             FileOwner::Log => self.take_log(number, outcome),
             // What recovery no longer wanted to know may be answered after its end.
             FileOwner::Load => {
@@ -227,7 +232,6 @@ impl<K: Kernel> Core<K> {
                     load.take_file(number, outcome);
                 }
             }
-            _ => unreachable!("{owner:?} asked for nothing: {number} was answered {outcome:?}"),
         }
     }
 

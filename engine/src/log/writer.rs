@@ -83,6 +83,8 @@ pub(crate) struct Writer {
     framed_at: MonotonicNs,
     ending: Ending,
     room: Room,
+    /// Segments that were not deleted: number, and first entry.
+    segments: VecDeque<(u64, Lsn)>,
     pub(crate) counts: LogCounts,
 }
 
@@ -169,6 +171,7 @@ impl Writer {
             framed_at: MonotonicNs(0),
             ending: Ending::No,
             room: Room::Enough,
+            segments: VecDeque::new(),
             counts: LogCounts::default(),
         }
     }
@@ -211,6 +214,15 @@ impl Writer {
     /// New segments are this large from now on.
     pub(crate) fn set_segment_bytes(&mut self, bytes: u64) {
         self.segment_bytes = bytes;
+    }
+
+    /// Numbers of the segments that hold no entry from `start` on. They are not named again.
+    pub(crate) fn take_segments_before(&mut self, start: Lsn) -> Vec<u64> {
+        let mut over = Vec::new();
+        while self.segments.get(1).is_some_and(|(_, first)| *first <= start) {
+            over.extend(self.segments.pop_front().map(|(seq, _)| seq));
+        }
+        over
     }
 
     /// Begins what is due, at most one write. `wanted` is the furthest that somebody waits for.
@@ -278,6 +290,7 @@ impl Writer {
     fn adopt_spare(&mut self) {
         let Spare::Ready(segment) = std::mem::replace(&mut self.spare, Spare::None) else { unreachable!("the caller has seen it") };
         self.current = Some(segment);
+        self.segments.push_back((self.counts.segments, Lsn(self.written.0 + 1)));
         self.counts.segments += 1;
     }
 

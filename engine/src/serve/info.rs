@@ -12,7 +12,7 @@ use crate::serve::memory::Usage;
 use crate::serve::{REDIS_VERSION, merged_dbs, stats_of};
 use crate::survey::{CoreStats, DbStats, LogStats, Question};
 use netio::{ConnId, Kernel};
-use shards::command::{COMMANDS_BY_NUMBER, Flags};
+use shards::command::COMMANDS_BY_NUMBER;
 use shards::shard::Counts;
 use std::fmt::Write;
 use std::fs;
@@ -255,13 +255,11 @@ impl View {
     fn tell_persistence<K: Kernel>(&self, core: &Core<K>, text: &mut String) {
         let settings = &core.executor.settings;
         let logs = || self.cores.iter().filter_map(|core| core.log.as_ref());
-        // Nothing is ever saved, so every write since the start counts as unsaved.
-        let writes: u64 = COMMANDS_BY_NUMBER
-            .iter()
-            .zip(&self.metrics.commands)
-            .filter(|(command, _)| command.flags.has(Flags::WRITE))
-            .map(|(_, count)| count.calls - count.failed)
-            .sum();
+        let progress = core.shared.snapshots.progress();
+        let seconds = |ms: Option<u64>| ms.map_or(-1, |ms| (ms / 1000) as i64);
+        let current = seconds(progress.begun_ms.map(|begun| core.now.wall.0.saturating_sub(begun)));
+        let (last, status) = (seconds(progress.took_ms), if progress.failure.is_some() { "err" } else { "ok" });
+        let making = u8::from(progress.begun_ms.is_some());
         fields!(text,
             "loading": u8::from(core.is_loading()),
             "async_loading": 0,
@@ -271,23 +269,23 @@ impl View {
             "current_fork_perc": "0.00",
             "current_save_keys_processed": 0,
             "current_save_keys_total": 0,
-            "rdb_changes_since_last_save": writes,
-            "rdb_bgsave_in_progress": 0,
-            "rdb_last_save_time": core.shared.started_wall.0 / 1000,
-            "rdb_last_bgsave_status": "ok",
-            "rdb_last_bgsave_time_sec": -1,
-            "rdb_current_bgsave_time_sec": -1,
-            "rdb_saves": 0,
+            "rdb_changes_since_last_save": self.sum(|core| core.changes_unsaved),
+            "rdb_bgsave_in_progress": making,
+            "rdb_last_save_time": core.last_save_ms() / 1000,
+            "rdb_last_bgsave_status": status,
+            "rdb_last_bgsave_time_sec": last,
+            "rdb_current_bgsave_time_sec": current,
+            "rdb_saves": progress.count,
             "rdb_last_cow_size": 0,
             "rdb_last_load_keys_expired": 0,
             "rdb_last_load_keys_loaded": core.shared.loading.keys(),
             "aof_enabled": u8::from(settings.ladder().logs()),
-            "aof_rewrite_in_progress": 0,
+            "aof_rewrite_in_progress": making,
             "aof_rewrite_scheduled": 0,
-            "aof_last_rewrite_time_sec": -1,
-            "aof_current_rewrite_time_sec": -1,
-            "aof_last_bgrewrite_status": "ok",
-            "aof_rewrites": 0,
+            "aof_last_rewrite_time_sec": last,
+            "aof_current_rewrite_time_sec": current,
+            "aof_last_bgrewrite_status": status,
+            "aof_rewrites": progress.count,
             "aof_rewrites_consecutive_failures": 0,
             "aof_last_write_status": if logs().any(|log| log.refuses) { "err" } else { "ok" },
             "aof_last_cow_size": 0,

@@ -14,6 +14,7 @@ mod info;
 mod latency;
 mod memory;
 mod monitor;
+mod persistence;
 mod redaction;
 mod server;
 mod slowlog;
@@ -71,7 +72,8 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
         "acl|whoami" => access::whoami,
         "asking" | "readonly" | "readwrite" => connection::cluster_word,
         "auth" => connection::auth,
-        "bgrewriteaof" | "bgsave" | "save" => server::save,
+        "bgrewriteaof" => persistence::bgrewriteaof,
+        "bgsave" => persistence::bgsave,
         "client|caching" => client::caching,
         "client|getname" => client::getname,
         "client|getredir" => client::getredir,
@@ -105,7 +107,7 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
         "echo" => connection::echo,
         "hello" => connection::hello,
         "info" => info::info,
-        "lastsave" => server::lastsave,
+        "lastsave" => persistence::lastsave,
         "latency|doctor" => latency::doctor,
         "latency|graph" => latency::graph,
         "latency|histogram" => latency::histogram,
@@ -125,6 +127,7 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
         "replicaof" | "slaveof" => server::replicaof,
         "reset" => connection::reset,
         "role" => server::role,
+        "save" => persistence::save,
         "select" => connection::select,
         "shutdown" => server::shutdown,
         "slowlog|get" => slowlog::get,

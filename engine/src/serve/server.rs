@@ -32,16 +32,6 @@ pub(super) fn role<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Reques
     reply.array(0);
 }
 
-/// `LASTSAVE`: nothing was saved since the start, which is what Redis says then too.
-pub(super) fn lastsave<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    Reply::new(out, request.proto).integer((core.shared.started_wall.0 / 1000) as i64);
-}
-
-/// `SAVE`, `BGSAVE`, `BGREWRITEAOF`: there is nowhere to save to.
-pub(super) fn save<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    Reply::new(out, request.proto).error("ERR nothing can be saved: this server keeps its data in memory only (durability none)");
-}
-
 /// `REPLICAOF`, `SLAVEOF`: following nobody is what this server does.
 pub(super) fn replicaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
     let args = request.args();
@@ -131,9 +121,11 @@ pub(super) fn shutdown<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Req
     if abort {
         return reply.error("ERR No shutdown in progress.");
     }
-    if save {
-        return reply
-            .error("ERR Errors trying to SHUTDOWN. Nothing can be saved: this server keeps its data in memory only. Use SHUTDOWN NOSAVE.");
+    // An orderly end makes the whole log durable; what is in no log is for SAVE.
+    if save && !core.executor.settings.ladder().logs_all() {
+        return reply.error(
+            "ERR Errors trying to SHUTDOWN. Not everything is logged (durability none), and so SHUTDOWN cannot save it. Use SHUTDOWN NOSAVE.",
+        );
     }
     tracing::info!("a client asked for the end: SHUTDOWN");
     core.shared.stop();
@@ -224,6 +216,7 @@ impl<K: Kernel> Core<K> {
             client_output_max: conns().map(|conn| conn.output.capacity() as u64).max().unwrap_or(0),
             monitor_lines_dropped: self.monitor_lines_dropped,
             log: self.log_stats(),
+            changes_unsaved: self.changes_unsaved(),
             clock_ahead_ms: self.entry_clock.ahead_ms(),
             age_ns: self.now.monotonic.since(self.started),
         }

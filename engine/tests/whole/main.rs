@@ -12,3 +12,5 @@ mod sealed;
 mod serve;
 /// Several cores and clients at once: order, and commands on many keys.
 mod several;
+/// Snapshots: made while commands go on, kept, recovered from, and what they make superfluous.
+mod snapshots;
