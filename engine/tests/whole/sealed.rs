@@ -167,6 +167,39 @@ fn keys_rotate_over_restarts_and_wrong_ones_are_named() {
     }
 }
 
+#[test]
+fn snapshots_are_sealed_as_the_log_is() {
+    for (seed, compression) in [(30, Compression::None), (31, Compression::Lz4), (32, Compression::Zstd)] {
+        let (one, both) = (keys(&[(1, KEY_1)]), keys(&[(1, KEY_1), (2, KEY_2)]));
+        let mut world = world(seed, 2, compression, one.clone());
+        let mut client = world.client();
+        write(&mut world, &mut client, "one", 300);
+        assert_eq!(world.ask(&mut client, "SAVE").to_string(), "+OK");
+        assert_eq!(restart(&mut world, 3, &both), None);
+        let mut client = world.client();
+        write(&mut world, &mut client, "two", 300);
+        assert_eq!(world.ask(&mut client, "SAVE").to_string(), "+OK");
+        let disk = world.net.disk(0);
+        let snapshots = disk.files().into_iter().map(|(path, _)| path).filter(|path| path.extension().is_some_and(|end| end == "snap"));
+        let mut numbers: Vec<u32> = snapshots
+            .map(|path| SegmentHeader::read(&disk.contents(&path).expect("it is listed")).expect("a header").0.key_number)
+            .collect();
+        numbers.dedup();
+        assert_eq!(numbers, [1, 2], "of the first snapshot's files, and of the second's");
+        assert!(!disk_holds(&world, VALUE.as_bytes()), "{compression}");
+        // The newest is of key 2: nobody may take it for damaged, and go back to the one before.
+        for (given, why) in
+            [(one, "encrypted with key 2, and the only key given is 1"), (keys(&[(1, KEY_1), (2, KEY_1)]), "key 2 is not the one")]
+        {
+            let refusal = restart(&mut world, 2, &given).expect("a key is missing or wrong");
+            assert!(matches!(refusal, Refusal::Key { .. }) && refusal.to_string().contains(why), "{refusal}");
+        }
+        assert_eq!(restart(&mut world, 1, &both), None);
+        check(&mut world, "one", 300);
+        check(&mut world, "two", 300);
+    }
+}
+
 /// A file of keys that goes with the test.
 struct KeyFile(PathBuf);
 
