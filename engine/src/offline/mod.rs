@@ -218,22 +218,25 @@ mod tests {
         meant
     }
 
-    /// A snapshot of one core's file, which shows the entries of generation 1 before `as_of` on each core.
-    pub(super) fn write_snapshot(root: &Path, id: u64, as_of: u64, clock_ms: u64) {
+    /// A snapshot of one file for each of two cores, with everything before an entry of generation 1. The log it goes with begins at
+    /// the first of the two numbers.
+    pub(super) fn write_snapshot(root: &Path, id: u64, (log_start, as_of): (u64, u64), clock_ms: u64) {
         let section =
-            |core| Section { partition: core, as_of: (Generation(1), Lsn(as_of)), clock_ms, file: 0, at: 4096, count: 0, digest: 0 };
-        let start = |core| (StreamId { generation: Generation(1), core }, Lsn(as_of));
+            |core| Section { partition: core, as_of: (Generation(1), Lsn(as_of)), clock_ms, file: core, at: 4096, count: 0, digest: 0 };
+        let start = |core| (StreamId { generation: Generation(1), core }, Lsn(log_start));
         let manifest = Manifest {
             id,
             node: NODE,
             created_ms: clock_ms,
             clock_ms,
-            files: vec![(0, 9)],
+            files: vec![(0, 9), (1, 9)],
             sections: [0, 1].map(section).to_vec(),
             log_start: [0, 1].map(start).to_vec(),
         };
         let folder = root.join("snap").join(snapshot_name(id));
-        put(&folder.join(snapshot_file_name(0)), b"nine bytes"[..9].as_ref());
+        for core in [0, 1] {
+            put(&folder.join(snapshot_file_name(core)), b"nine byte");
+        }
         put(&folder.join(MANIFEST_NAME), &manifest.to_bytes());
     }
 

@@ -324,6 +324,10 @@ impl Target<'_> {
             let why = "a crash cut it off, or it is a part of a command that other cores finished later";
             return Err(Trouble::new(format!("entry {} of {stream} cannot be the last one: {why}", lsn.0)));
         }
+        if let Some(snapshot) = picked.snapshot.as_ref().filter(|snapshot| shows_more(snapshot, &plan)) {
+            let why = "shows a part of a command that other cores finished after that point; give a later one";
+            return Err(Trouble::new(format!("snapshot {} {why}", snapshot.id)));
+        }
         let opening = &picked.openings[&picked.generation];
         let clock_ms = last.iter().map(|stream| stream.clock_ms).max().unwrap_or(0).max(opening.clock_ms);
         let opening = Opening {
@@ -363,6 +367,12 @@ fn first_needed(stream: StreamId, snapshot: Option<&Manifest>) -> Option<Lsn> {
     let starts = snapshot.log_start.iter().map(|(other, _)| other.generation);
     let newest = snapshot.sections.iter().map(|section| section.as_of.0).chain(starts).max().unwrap_or_default();
     start.or_else(|| (stream.generation > newest).then_some(Lsn(1)))
+}
+
+/// Whether a snapshot shows entries that do not count.
+fn shows_more(snapshot: &Manifest, plan: &Plan) -> bool {
+    let end = |generation, core| plan.end(StreamId { generation, core });
+    snapshot.sections.iter().any(|section| end(section.as_of.0, section.file).is_some_and(|end| end < section.as_of.1))
 }
 
 /// The last of a stream's files that follow each other without a gap.
@@ -521,7 +531,7 @@ mod tests {
         case.back_up();
         fs::remove_file(case.data().join("log").join(segment_name(A, 0))).unwrap();
         write_segment(&case.data(), A, 1, 3, &[(30, false, None), (40, false, None)], &[]);
-        write_snapshot(&case.data(), 4, 3, 25);
+        write_snapshot(&case.data(), 4, (3, 3), 25);
         case.back_up();
         let opening = case.restore(None, None).unwrap();
         assert_eq!(opening.plan.ends, [(A, Lsn(5)), (B, Lsn(4))]);
@@ -533,6 +543,18 @@ mod tests {
         let folder = PathBuf::from(case.store()).join(first);
         fs::remove_file(folder.join(&names(&folder).unwrap()[0]).join("catalog.json")).unwrap();
         assert!(case.restore(Some(15), None).unwrap_err().contains("compacted before it was backed up"));
+    }
+
+    #[test]
+    fn a_snapshot_that_shows_half_of_a_command_is_not_taken() {
+        let mut case = Case::new("half");
+        // The command 7 is in the snapshot of the first core, and came to the second one later.
+        write_segment(&case.data(), A, 0, 1, &[(10, false, Some(7)), (11, false, None), (40, false, None)], &[]);
+        write_segment(&case.data(), B, 0, 1, &[(10, false, None), (30, false, Some(7)), (41, false, None)], &[]);
+        write_snapshot(&case.data(), 4, (1, 3), 25);
+        case.back_up();
+        assert!(case.restore(Some(28), None).unwrap_err().contains("snapshot 4 shows a part of a command"));
+        assert_eq!(case.restore(Some(30), None).unwrap().plan.ends, [(A, Lsn(3)), (B, Lsn(3))]);
     }
 
     #[test]
