@@ -498,9 +498,11 @@ impl Writer {
             self.ending = Ending::Written;
             let last = self.current.take().expect("it was written to");
             self.retire(kernel, last);
-            if let Spare::Ready(spare) = std::mem::replace(&mut self.spare, Spare::None) {
+            // One that is still being made is answered yet; it stays as what it is, a segment without frames.
+            if let Spare::Ready(spare) = &self.spare {
                 kernel.file(token(ASIDE), FileRequest::Close { file: spare.file });
-                kernel.file(token(ASIDE), FileRequest::Unlink { path: spare.path });
+                kernel.file(token(ASIDE), FileRequest::Unlink { path: spare.path.clone() });
+                self.spare = Spare::None;
             }
         }
     }
