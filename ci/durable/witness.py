@@ -148,6 +148,8 @@ class Sentinel:
 
     def __init__(self, key, lives_s, asked_at):
         self.key, self.lives_s, self.asked_at, self.acked_at = key, lives_s, asked_at, None
+        # A crash may take it back where the level allows that; then it is only looked for so that it does not come back.
+        self.lost = False
 
 
 class Witness:
@@ -292,13 +294,14 @@ class Witness:
             found = client.call("PEXPIRETIME", sentinel.key)
             if sentinel.acked_at is not None and before > sentinel.acked_at + sentinel.lives_s + CLOCK_SLACK_S and found != -2:
                 self.complaints.append(f"{sentinel.key.decode()} is there {before - sentinel.acked_at - sentinel.lives_s:.3f} s after its deadline")
-            certain = sentinel.acked_at is not None and (orderly or self.level.name == "batch")
+            certain = sentinel.acked_at is not None and not sentinel.lost and (orderly or self.level.name == "batch")
             if certain and time.time() < sentinel.asked_at + sentinel.lives_s - CLOCK_SLACK_S and found == -2:
                 self.complaints.append(f"{sentinel.key.decode()} is gone before its deadline")
             if found > 0 and sentinel.acked_at is not None:
                 deadline = found / 1000
                 if not sentinel.asked_at - CLOCK_SLACK_S <= deadline - sentinel.lives_s <= sentinel.acked_at + CLOCK_SLACK_S:
                     self.complaints.append(f"{sentinel.key.decode()} has another deadline than it was given")
+            sentinel.lost = sentinel.lost or found == -2
             if found != -2 or sentinel.lives_s < 1000:
                 kept.append(sentinel)
         self.sentinels = kept[-400:]
