@@ -123,13 +123,15 @@ impl Home {
     /// newer snapshot is not used, if one is not.
     pub(crate) fn needed(&self, directory: &Directory, base: Option<&Manifest>, spoiled: Option<Refusal>) -> Result<Vec<Needed>, Refusal> {
         let first = base.map_or(Generation(0), generation_of);
+        // Where a snapshot cannot be used, what it stood for is missed; whoever is told of a missing file would look in vain.
+        let cause = spoiled.or_else(|| self.unusable.clone());
         for generation in (first.0 + 1..self.generation.0).map(Generation) {
             if !self.openings.contains_key(&generation) {
                 let missing = || {
                     let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
                     Refusal::damaged(directory.root(), directory.opening(generation), 0, why)
                 };
-                return Err(spoiled.or_else(|| self.unusable.clone()).unwrap_or_else(missing));
+                return Err(cause.unwrap_or_else(missing));
             }
         }
         let described = self.openings.values().flat_map(|opening| &opening.plan.ends).map(|(stream, _)| stream);
@@ -140,7 +142,7 @@ impl Home {
         for (id, from) in wanted {
             let decided = self.decided(id);
             let segments = self.streams.get(&id).cloned().unwrap_or_default();
-            self.check_segments(directory, id, &segments, from, decided)?;
+            self.check_segments(directory, id, &segments, from, decided).map_err(|found| cause.clone().unwrap_or(found))?;
             if !segments.is_empty() {
                 let sections = || base.iter().flat_map(|base| &base.sections).filter(|section| section.file == id.core);
                 let as_of = || sections().map(|section| section.as_of).filter(|(generation, _)| *generation == id.generation);
