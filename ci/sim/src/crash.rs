@@ -103,6 +103,10 @@ pub struct CrashWorld {
     settings: Settings,
     /// The moment of the last crash.
     crashed: Moment,
+    /// The last server stopped because it was asked to.
+    ended_in_order: bool,
+    /// How the last life ended.
+    end: End,
     /// Turns until the crash.
     turns_left: Option<u64>,
     /// No value is written twice.
@@ -237,6 +241,8 @@ impl CrashWorld {
             settings,
             plan,
             crashed,
+            ended_in_order: false,
+            end: End::Kill,
             turns_left: None,
             value_next: 0,
             cores: Vec::new(),
@@ -273,7 +279,11 @@ impl CrashWorld {
             self.arm(Some(at));
             match self.load() {
                 Err(Stopped::Crashed) => {
+                    // What may be lost is counted from the moment when clients were last served.
+                    let (crashed, end) = (self.crashed, self.end);
                     self.crash(life.end);
+                    self.crashed = Moment { clock_max: self.crashed.clock_max, ..crashed };
+                    self.end = if end == End::PowerLoss { end } else { self.end };
                     self.start(life.cores);
                 }
                 other => other?,
@@ -284,13 +294,17 @@ impl CrashWorld {
         let seen = self.look()?;
         let after = self.aftermath(&seen, self.crashed)?;
         let verdict = self.model.judge(&after)?;
+        if std::mem::take(&mut self.ended_in_order) && verdict.lost > 0 {
+            return Err(format!("{} writes are lost though the server stopped in order", verdict.lost).into());
+        }
         self.report.lost += verdict.lost;
         self.model.go_on(&verdict, &after);
         self.model.begin_life(life.cores);
         self.clock.learn(verdict.clock_floor, &self.net);
         self.let_clients_in();
         self.arm(life.crash_at);
-        self.serve(life.commands)
+        self.serve(life)?;
+        if life.end == End::Shutdown { self.shut_down() } else { Ok(()) }
     }
 
     /// Starts a server on what there is.
@@ -326,7 +340,7 @@ impl CrashWorld {
 
     /// One turn of every core; time passes if there was nothing to do.
     fn pass(&mut self) -> Result<(), Stopped> {
-        for core in &mut self.cores {
+        for core in self.cores.iter_mut().filter(|core| !core.is_stopped()) {
             let wait = core.wait();
             core.turn(wait).map_err(|error| Stopped::Failed(error.to_string()))?;
             self.report.turns += 1;
@@ -340,7 +354,8 @@ impl CrashWorld {
                 }
             }
         }
-        if !self.net.busy() {
+        // What came for a core that has stopped stays where it is.
+        if !self.net.busy() || self.cores.iter().any(Core::is_stopped) {
             self.net.advance_to_next_event();
         }
         if self.disk.crashed() { Err(Stopped::Crashed) } else { Ok(()) }
@@ -381,7 +396,9 @@ impl CrashWorld {
         if *clock_ms.end() > ahead {
             return Err(format!("the entry clock is at {}, nothing brings it above {ahead}", clock_ms.end()).into());
         }
-        Ok(Aftermath { crashed, clock_ms, seen, slow_disk: self.plan.fault == Fault::Slow })
+        let syncs_late = matches!(self.plan.fault, Fault::Slow | Fault::Full);
+        let page_cache = self.end != End::PowerLoss && self.plan.fault == Fault::Nothing;
+        Ok(Aftermath { crashed, clock_ms, seen, syncs_late, page_cache })
     }
 
     fn let_clients_in(&mut self) {
@@ -397,8 +414,8 @@ impl CrashWorld {
     }
 
     /// Clients work until they have given so many commands and have all replies, or until the crash.
-    fn serve(&mut self, commands: u64) -> Result<(), Stopped> {
-        let mut left = commands;
+    fn serve(&mut self, life: &Life) -> Result<(), Stopped> {
+        let mut left = life.commands;
         for _ in 0..PASSES_MAX {
             self.take_replies()?;
             if left == 0 && self.writers.iter().all(|writer| writer.open.is_empty()) {
@@ -421,12 +438,40 @@ impl CrashWorld {
                 if may && left > 0 && self.chance.one_in(2) {
                     left -= 1;
                     self.command(index);
+                    if left == life.commands / 2 {
+                        self.jump(life.wall_jump_within_ms);
+                    }
                 }
             }
             self.read_something();
             self.pass()?;
         }
         Err("clients wait for replies that do not come".to_owned().into())
+    }
+
+    /// Somebody sets the clock while clients are served.
+    fn jump(&mut self, by_ms: i64) {
+        let before = self.now();
+        self.net.move_wall_clock(by_ms);
+        let now = self.net.now();
+        self.clock.min = (before.ns, before.clock_min);
+        self.clock.max = (before.ns, before.clock_max.max(now.wall.0));
+    }
+
+    /// The server is asked to stop, and stops when everything is safe.
+    fn shut_down(&mut self) -> Result<(), Stopped> {
+        self.arm(None);
+        if let Some(reader) = &mut self.reader {
+            reader.client.send_words(&[b"SHUTDOWN"]);
+        }
+        for _ in 0..PASSES_MAX {
+            if self.cores.iter().all(Core::is_stopped) {
+                self.ended_in_order = true;
+                return Ok(());
+            }
+            self.pass()?;
+        }
+        Err("the server does not stop".to_owned().into())
     }
 
     /// Before anything is lost, everything that was answered is there.
@@ -504,9 +549,10 @@ impl CrashWorld {
     fn crash(&mut self, end: End) {
         self.crashed = self.now();
         self.report.crashes += 1;
+        self.end = end;
         self.cores.clear();
         match end {
-            End::Kill => self.disk.kill(),
+            End::Kill | End::Shutdown => self.disk.kill(),
             End::PowerLoss => self.disk.lose_power(),
         }
         self.disk.set_options(self.plan.fault.options());

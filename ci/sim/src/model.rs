@@ -62,12 +62,16 @@ pub struct Aftermath<'a> {
     /// Everything visible.
     pub seen: &'a BTreeMap<Place, Seen>,
     /// Whether syncs took long, so that only the ladder's bound on what is open holds, not the one on its age.
-    pub slow_disk: bool,
+    pub syncs_late: bool,
+    /// Whether the machine lives on, and with it what was written, synced or not.
+    pub page_cache: bool,
 }
 
 /// What a comparison found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// Keys that are hidden because their time has come, but by a clock that no log tells of: they may show again.
+    hidden: Vec<(usize, Place, Stored)>,
     /// Writes that are lost and may be.
     pub lost: u64,
     /// The entry clock of every later life is at least this.
@@ -80,7 +84,8 @@ enum Expected {
     Text(String),
     /// The value, or nothing once it may have expired.
     Timed(Stored),
-    Anything,
+    /// One key, or none once it may have expired.
+    Removed(Deadline),
 }
 
 /// A key that a write changed, the core it lives on, and what is there since.
@@ -117,6 +122,9 @@ struct Author {
 
 /// How long after an expiry that was seen the log must know of it, in nanoseconds: the clock is logged every 100 ms.
 const TICK_NS: u64 = 250_000_000;
+
+/// How old an entry may be that a killed process has not yet written, in nanoseconds: 10 ms, and what a write takes.
+const WRITTEN_NS: u64 = 15_000_000;
 
 /// All clients and their keys.
 pub struct Model {
@@ -158,7 +166,7 @@ impl Model {
 
     /// A client sends a command.
     pub fn call(&mut self, author: usize, db: u16, words: Vec<String>, called: Moment) {
-        let deed = Deed { db, words, called, returned: None, refused: false, expected: Expected::Anything, changes: Vec::new() };
+        let deed = Deed { db, words, called, returned: None, refused: false, expected: Expected::Text(String::new()), changes: Vec::new() };
         self.authors[author].deeds.push(deed);
         let last = self.authors[author].deeds.len() - 1;
         self.play(author, last);
@@ -195,7 +203,15 @@ impl Model {
         let said =
             |deed: &Deed| Err(brief(&format!("client {author}: {} was answered with {reply}, expected {:?}", deed.brief(), deed.expected)));
         match &deed.expected {
-            Expected::Anything => {}
+            Expected::Removed(deadline) if reply == ":0" && deadline.earliest <= returned.clock_max => {
+                // It had expired, and nothing was removed: no log tells of it.
+                self.passed.push((returned.ns, deadline.earliest));
+                deed.refused = true;
+                self.play_again(author);
+                return Ok(());
+            }
+            Expected::Removed(deadline) if reply == ":1" && deadline.latest > deed.called.clock_min => {}
+            Expected::Removed(_) => return said(deed),
             Expected::Text(text) if text == reply => {}
             Expected::Text(_) => return said(deed),
             Expected::Timed(stored) => {
@@ -273,7 +289,8 @@ impl Model {
         if clock_ms < clock_floor {
             return Err(format!("the entry clock went back to {clock_ms}, {} ms too far", clock_floor - clock_ms));
         }
-        Ok(Verdict { lost, clock_floor })
+        let hidden = (0..self.authors.len()).flat_map(|author| self.hidden(author, &cuts[author], clock_floor, after)).collect();
+        Ok(Verdict { lost, clock_floor, hidden })
     }
 
     /// Goes on from what a crash left, once it was judged.
@@ -289,7 +306,32 @@ impl Model {
             author.answered = 0;
             author.read.clear();
         }
+        for (author, place, stored) in &verdict.hidden {
+            self.authors[*author].base.insert(place.clone(), stored.clone());
+            self.authors[*author].now.insert(place.clone(), stored.clone());
+        }
         self.passed.clear();
+    }
+
+    /// What is left of one client's keys and cannot be seen, though the log does not prove that its time has come.
+    fn hidden(&self, author: usize, cuts: &[(Cut, usize)], clock_floor: u64, after: &Aftermath<'_>) -> Vec<(usize, Place, Stored)> {
+        let it = &self.authors[author];
+        let mut left = it.base.clone();
+        for (core, (cut, count)) in cuts.iter().enumerate() {
+            for index in &cut.deeds[..*count] {
+                for change in it.deeds[*index].changes.iter().filter(|change| usize::from(change.core) == core) {
+                    match &change.to {
+                        Some(stored) => left.insert(change.place.clone(), stored.clone()),
+                        None => left.remove(&change.place),
+                    };
+                }
+            }
+        }
+        let is_hidden = |(place, stored): &(Place, Stored)| {
+            !after.seen.contains_key(place) && stored.deadline.is_some_and(|deadline| deadline.latest > clock_floor)
+        };
+        let maybe = |stored: Stored| Stored { deadline: stored.deadline.map(|deadline| Deadline { earliest: 0, ..deadline }), ..stored };
+        left.into_iter().filter(is_hidden).map(|(place, stored)| (author, place, maybe(stored))).collect()
     }
 
     /// Where one client's writes end on every core, with how many are left there.
@@ -418,13 +460,21 @@ impl Model {
             {
                 return Err(format!("core {core}: {} is lost, {} is left, which came after it", first.brief(), last.brief()));
             }
-            self.check_weak(core, &lost, after)?;
+            self.check_weak(core, &lost, after).map_err(|why| {
+                let stories: Vec<String> = (0..self.authors.len()).map(|author| self.story(author, core, after)).collect();
+                format!("{why}; {}", stories.join("\n"))
+            })?;
         }
         Ok(lost_count)
     }
 
     /// Whether no more was lost of one core's acknowledged writes than their level allows.
     fn check_weak(&self, core: u16, lost: &[&Deed], after: &Aftermath<'_>) -> Result<(), String> {
+        let answered = lost.iter().filter_map(|deed| deed.returned).map(|moment| moment.ns).min();
+        if let Some(first) = answered.filter(|first| after.page_cache && first + WRITTEN_NS < after.crashed.ns) {
+            let age_ms = (after.crashed.ns - first) / 1_000_000;
+            return Err(format!("core {core}: a write acknowledged {age_ms} ms ago was not even written: {:?}", words(lost)));
+        }
         for level in self.ladder.levels() {
             let own = lost.iter().filter(|deed| self.ladder.level(Db(deed.db)) == level);
             match level {
@@ -439,7 +489,7 @@ impl Model {
                     let ended: Vec<u64> = own.clone().filter_map(|deed| deed.returned.map(|moment| moment.ns)).collect();
                     let called = own.map(|deed| deed.called.ns).max().unwrap_or(0);
                     let Some(first) = ended.into_iter().min() else { continue };
-                    let open_until = if after.slow_disk { called } else { after.crashed.ns };
+                    let open_until = if after.syncs_late { called } else { after.crashed.ns };
                     if first + bound_ns < open_until {
                         let age_ms = (open_until - first) / 1_000_000;
                         return Err(format!("core {core}: a write acknowledged {age_ms} ms ago is lost at {level}: {:?}", words(lost)));
@@ -484,8 +534,12 @@ impl Model {
                 .map(|change| format!("{} = {}", at(&change.place), change.to.as_ref().map_or_else(|| "nothing".to_owned(), show)))
                 .collect();
             if !changes.is_empty() {
-                let said = if deed.returned.is_some() { "acknowledged" } else { "open" };
-                lines.push(format!("#{index} {} ({said}): {}", deed.words.join(" "), changes.join(", ")));
+                let ms = |ns: u64| after.crashed.ns.abs_diff(ns) / 1_000_000;
+                let said = match deed.returned {
+                    Some(returned) => format!("{} to {} ms before the crash", ms(deed.called.ns), ms(returned.ns)),
+                    None => format!("{} ms before the crash, not acknowledged", ms(deed.called.ns)),
+                };
+                lines.push(format!("#{index} {}, {said}: {}", deed.words.join(" "), changes.join(", ")));
             }
         }
         lines.push(format!("and after the restart, at {:?}:", after.clock_ms));
@@ -563,8 +617,8 @@ fn effect(before: &BTreeMap<Place, Stored>, db: u16, words: &[String], called: M
             stored => Expected::Text(stored.map_or_else(|| "nil".to_owned(), |stored| format!("\"{}\"", stored.value))),
         },
         ["DEL", key] if before.get(&at(key)).is_some_and(|stored| stored.deadline.is_some()) => {
-            after.remove(&at(key));
-            Expected::Anything
+            let deadline = after.remove(&at(key)).and_then(|stored| stored.deadline);
+            Expected::Removed(deadline.expect("just seen"))
         }
         ["SWAPDB", ..] => {
             after = before.iter().map(|((of, key), stored)| ((of ^ 1, key.clone()), stored.clone())).collect();
@@ -621,7 +675,7 @@ mod tests {
         };
         let seen = left.iter().map(|(key, value)| ((0, (*key).to_owned()), seen(value))).collect();
         let clock_ms = clock_ms..=clock_ms;
-        let after = Aftermath { crashed: moment(crashed_ns), clock_ms, seen: &seen, slow_disk: false };
+        let after = Aftermath { crashed: moment(crashed_ns), clock_ms, seen: &seen, syncs_late: false, page_cache: false };
         model.judge(&after).map(|verdict| verdict.lost)
     }
 
@@ -678,7 +732,7 @@ mod tests {
             it.answer(author, "+OK", moment(ns + 1_000_000)).expect("as expected");
         }
         let seen = BTreeMap::from([((2, "b".to_owned()), Seen { value: "1".into(), deadline: None })]);
-        let after = Aftermath { crashed: moment(9_000_000), clock_ms: 9..=9, seen: &seen, slow_disk: false };
+        let after = Aftermath { crashed: moment(9_000_000), clock_ms: 9..=9, seen: &seen, syncs_late: false, page_cache: false };
         assert!(it.judge(&after).expect_err("a hole").contains("came after it"));
     }
 

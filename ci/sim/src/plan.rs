@@ -72,6 +72,8 @@ pub struct Life {
     pub wall_jump_ms: i64,
     /// A crash while it starts, at this operation on files.
     pub crash_in_loading: Option<u64>,
+    /// How far the wall clock is moved while clients are served.
+    pub wall_jump_within_ms: i64,
     /// How many commands clients give.
     pub commands: u64,
     /// The operation on files, of those while clients are served, that is the last; `None`: the crash comes after the last reply.
@@ -87,6 +89,8 @@ pub enum End {
     Kill,
     /// The machine loses power: nothing stays but what was synced, and any part of the rest.
     PowerLoss,
+    /// It is asked to stop, and loses nothing, unless it crashes before.
+    Shutdown,
 }
 
 /// An hour, in milliseconds: how far a wall clock jumps.
@@ -138,21 +142,28 @@ fn ladder(chance: &mut Chance, clients: u16) -> Ladder {
 }
 
 fn life(chance: &mut Chance, fault: Fault) -> Life {
-    let wall_jump_ms = match chance.below(6) {
+    let mut jump = |one_in: u64| match chance.below(one_in) {
         0 => -(chance.below(JUMP_MS_MAX) as i64),
         1 => chance.below(JUMP_MS_MAX) as i64,
         _ => 0,
     };
+    let (wall_jump_ms, wall_jump_within_ms) = (jump(6), jump(20));
     // Now and then nobody does anything: two restarts must show the same.
     let commands = if chance.one_in(8) { 0 } else { 5 + chance.below(60) };
     Life {
         cores: 1 + chance.below(4) as u16,
         wall_jump_ms,
+        wall_jump_within_ms,
         crash_in_loading: chance.one_in(6).then(|| 1 + chance.below(40)),
         commands,
         // What is damaged is known as damage once something later on the disk tells of it.
         crash_at: (commands > 0 && !chance.one_in(5) && !fault.may_damage()).then(|| 1 + chance.below(60)),
-        end: if chance.one_in(3) || fault.may_damage() { End::Kill } else { End::PowerLoss },
+        end: match chance.below(7) {
+            0 => End::Shutdown,
+            1 | 2 => End::Kill,
+            _ if fault.may_damage() => End::Kill,
+            _ => End::PowerLoss,
+        },
     }
 }
 
@@ -162,8 +173,11 @@ impl fmt::Display for Plan {
         write!(f, "seed {seed}: {ladder}, {clients} clients with {open_max} commands open at most, on a disk with the fault {fault:?}")?;
         write!(f, ", a snapshot every {snapshot_log_bytes} bytes of log")?;
         for (index, life) in lives.iter().enumerate() {
-            let Life { cores, wall_jump_ms, crash_in_loading, commands, crash_at, end } = life;
-            write!(f, "\n  life {index}: {cores} cores, the clock {wall_jump_ms:+} ms, {commands} commands")?;
+            let Life { cores, wall_jump_ms, wall_jump_within_ms, crash_in_loading, commands, crash_at, end } = life;
+            write!(
+                f,
+                "\n  life {index}: {cores} cores, the clock {wall_jump_ms:+} ms, later {wall_jump_within_ms:+} ms, {commands} commands"
+            )?;
             if let Some(at) = crash_in_loading {
                 write!(f, ", a crash while it starts at operation {at}")?;
             }
