@@ -160,9 +160,7 @@ def outcome(chosen, folder, name, way, expected, witness):
             return "serves, then refuses", said[-600:]
         # What is missing at the end of a log's file is found at the beginning of its next.
         stream = os.path.basename(name).rpartition("-")[0] or os.path.basename(name)
-        # A snapshot without its manifest is one that was never finished: what is missed is the log that it stood for.
-        named = f"/{stream}" in said or (way == "remove" and name.endswith("manifest"))
-        if not named or "is damaged at byte" not in said:
+        if f"/{stream}" not in said or "is damaged at byte" not in said:
             return "refuses", f"does not name the file: {said[-600:]}"
         return repaired(chosen, folder, name, witness) if name.endswith(".log") and way != "remove" else ("refuses", None)
     finally:

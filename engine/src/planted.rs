@@ -26,8 +26,6 @@ pub enum Bug {
     SnapshotBeforeLog,
     /// Log is deleted that an older snapshot still needs.
     CompactedTooMuch,
-    /// A snapshot under way does not see what a record was before it was removed.
-    BeforeImageForgotten,
     /// After a restart the clock may go back.
     ClockFloorForgotten,
     /// What a killed process left in the page cache is taken for durable.
@@ -36,7 +34,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 13] = [
         Bug::SyncSkipped,
         Bug::AckedBeforeSync,
         Bug::DamageTakenForTornTail,
@@ -48,7 +46,6 @@ impl Bug {
         Bug::HalfTransactionKept,
         Bug::SnapshotBeforeLog,
         Bug::CompactedTooMuch,
-        Bug::BeforeImageForgotten,
         Bug::ClockFloorForgotten,
         Bug::TailNotSyncedAfterKill,
     ];

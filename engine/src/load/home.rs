@@ -27,6 +27,8 @@ pub(crate) struct Home {
     pub(crate) snapshot_next: u64,
     /// A snapshot that cannot be used, and why.
     unusable: Option<Refusal>,
+    /// Snapshots without a manifest: never finished, or robbed of it. Deleted when nothing turned out to need them.
+    pub(crate) unfinished: Vec<u64>,
     /// By generation.
     openings: BTreeMap<Generation, Opening>,
     /// Every stream's segments: numbers ascending, and lengths.
@@ -78,6 +80,7 @@ impl Home {
             snapshots: Vec::new(),
             snapshot_next: 1,
             unusable: None,
+            unfinished: Vec::new(),
             openings: BTreeMap::new(),
             streams: BTreeMap::new(),
         };
@@ -104,7 +107,7 @@ impl Home {
             self.snapshot_next = self.snapshot_next.max(id + 1);
             let files = desk.list(&directory.snapshot(id)).await?;
             if !files.iter().any(|file| file.name == MANIFEST_NAME) {
-                delete_snapshot(desk, directory, id).await?;
+                self.unfinished.push(id);
                 continue;
             }
             match read_manifest(desk, directory, self.node, id, &files).await {
@@ -124,7 +127,11 @@ impl Home {
     pub(crate) fn needed(&self, directory: &Directory, base: Option<&Manifest>, spoiled: Option<Refusal>) -> Result<Vec<Needed>, Refusal> {
         let first = base.map_or(Generation(0), generation_of);
         // Where a snapshot cannot be used, what it stood for is missed; whoever is told of a missing file would look in vain.
-        let cause = spoiled.or_else(|| self.unusable.clone());
+        let robbed = |id: &u64| {
+            let why = "the file is missing, and log that the snapshot may have stood for is needed";
+            Refusal::damaged(directory.root(), directory.manifest(*id), 0, why)
+        };
+        let cause = spoiled.or_else(|| self.unusable.clone()).or_else(|| self.unfinished.first().map(robbed));
         for generation in (first.0 + 1..self.generation.0).map(Generation) {
             if !self.openings.contains_key(&generation) {
                 let missing = || {

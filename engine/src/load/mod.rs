@@ -174,6 +174,9 @@ impl Start {
             let base_ms = base.map_or(0, |base| base.clock_ms);
             let clock_ms = applied_ms.max(surveyed_ms).max(base_ms).max(home.clock_ms());
             self.open_generation(&home, &decision, clock_ms).await?;
+            for id in &home.unfinished {
+                delete_snapshot(&self.desk, &self.directory, *id).await.map_err(Refusal::from)?;
+            }
             // A newer one that could not be used is none.
             self.board.snapshots.open(&home.snapshots[attempt..], home.snapshot_next);
             loading.tell_birth(Birth { node: home.node, generation: home.generation, clock_ms });

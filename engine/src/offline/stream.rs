@@ -287,11 +287,9 @@ impl Found {
         let begins_group = !self.in_group;
         self.in_group = entry.in_group;
         if let Some(part) = entry.part
-            && self.parts.last().is_none_or(|last| (last.origin, last.number) != (part.origin, part.number))
+            && self.parts.last().is_none_or(|last| !last.is_of(&part))
         {
-            let participants = part.participants.iter().collect();
-            let (stream, origin, number, mode) = (self.stream, part.origin, part.number, part.mode);
-            self.parts.push(FoundPart { stream, lsn, origin, number, mode, participants });
+            self.parts.push(FoundPart::of(self.stream, lsn, &part));
         }
         if self.point.is_some_and(|point| point.last.is_some_and(|last| (last.stream, last.lsn) == (self.stream, lsn))) {
             self.last_clock_ms = Some(entry.clock_ms);

@@ -238,16 +238,9 @@ impl Found {
                 Ok((lsn, entry)) => {
                     self.clock_ms = self.clock_ms.max(entry.clock_ms);
                     if let Some(part) = entry.part
-                        && self.parts.last().is_none_or(|last| (last.origin, last.number) != (part.origin, part.number))
+                        && self.parts.last().is_none_or(|last| !last.is_of(&part))
                     {
-                        self.parts.push(FoundPart {
-                            stream: self.id,
-                            lsn,
-                            origin: part.origin,
-                            number: part.number,
-                            mode: part.mode,
-                            participants: part.participants.iter().collect(),
-                        });
+                        self.parts.push(FoundPart::of(self.id, lsn, &part));
                     }
                 }
                 Err(error) => {

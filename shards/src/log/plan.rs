@@ -4,7 +4,7 @@
 //! either: they are left out, alone if the keys were held until every part was durable, because then nobody has built on
 //! them; else their streams end there. An end removes the parts behind it, so this goes on until nothing changes.
 
-use super::{Generation, Lsn, PartMode, StreamId};
+use super::{Generation, Lsn, Part, PartMode, StreamId};
 use std::collections::BTreeMap;
 
 /// A part that was found in a stream.
@@ -22,6 +22,19 @@ pub struct FoundPart {
     pub mode: PartMode,
     /// Every core that has a part.
     pub participants: Vec<u16>,
+}
+
+impl FoundPart {
+    /// The part of an entry, kept beyond it.
+    pub fn of(stream: StreamId, lsn: Lsn, part: &Part<'_>) -> FoundPart {
+        let Part { origin, number, mode, participants } = part;
+        FoundPart { stream, lsn, origin: *origin, number: *number, mode: *mode, participants: participants.iter().collect() }
+    }
+
+    /// Whether it is a further entry of the same part: those of one group stand in a row.
+    pub fn is_of(&self, part: &Part<'_>) -> bool {
+        (self.origin, self.number) == (part.origin, part.number)
+    }
 }
 
 /// What is decided.
