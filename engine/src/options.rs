@@ -30,6 +30,10 @@ pub struct ServerOptions {
     #[arg(long, value_name = "PATH")]
     pub unixsocket: Option<PathBuf>,
 
+    /// Permission bits of the Unix socket, in octal, such as 770: whoever may write to it may connect. Default: as the umask says.
+    #[arg(long, value_name = "MODE", value_parser = permission_bits)]
+    pub unixsocketperm: Option<u32>,
+
     /// Processors to use, one shard each, such as 0-3 or 0,2,4. Default: all this process may use.
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CpuList>,
@@ -245,6 +249,7 @@ impl ServerOptions {
                 "port" => keep(&mut self.port, text.parse().map_err(|_| failed("a port is a number below 65536"))?),
                 "cores" => keep(&mut self.cores, text.parse().map_err(|why: String| failed(&why))?),
                 "unixsocket" => keep(&mut self.unixsocket, text.clone().into()),
+                "unixsocketperm" => keep(&mut self.unixsocketperm, permission_bits(&text).map_err(|why| failed(&why))?),
                 "requirepass-file" => keep(&mut self.requirepass_file, text.clone().into()),
                 "encryption-key-file" => keep(&mut self.encryption_key_file, text.clone().into()),
                 "cluster-port-first" => {
@@ -319,7 +324,8 @@ impl ServerOptions {
             settings.listens.truncate(1);
         }
         settings.unix_socket.clone_from(&self.unixsocket);
-        settings.listens.extend(self.unixsocket.clone().map(Listen::Unix));
+        settings.unix_socket_mode = self.unixsocketperm;
+        settings.listens.extend(self.unixsocket.clone().map(|path| Listen::Unix { path, mode: self.unixsocketperm }));
         let cores = settings.cpus.len() as u16;
         let wanted = self.cluster_ports.map_or(cores > 1 && port != 0, |switch| switch == Switch::On);
         if wanted {
@@ -373,6 +379,13 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
 
 fn keep<T>(flag: &mut Option<T>, from_file: T) {
     flag.get_or_insert(from_file);
+}
+
+fn permission_bits(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| (1..=0o777).contains(mode))
+        .ok_or_else(|| "write permission bits in octal, such as 770".to_owned())
 }
 
 fn read_password(path: &PathBuf) -> Result<Secret, Unusable> {

@@ -27,6 +27,8 @@ pub struct Settings {
     pub bind: Vec<String>,
     /// Unix socket. Fixed at start.
     pub unix_socket: Option<PathBuf>,
+    /// Its permission bits, if they are set.
+    pub unix_socket_mode: Option<u32>,
     /// Processor each core is pinned to. Fixed at start.
     pub cpus: Vec<usize>,
     /// The configuration file that was read. Fixed at start.
@@ -162,6 +164,7 @@ impl Default for Settings {
             port: 6379,
             bind: vec!["127.0.0.1".into(), "::1".into()],
             unix_socket: None,
+            unix_socket_mode: None,
             cpus: vec![0],
             config_file: None,
             db_count: 16,
@@ -629,6 +632,12 @@ pub static SETTINGS: &[Setting] = &[
         name: "unixsocket",
         summary: "Path of the Unix socket.",
         get: |s| s.unix_socket.as_ref().map_or_else(String::new, |p| p.display().to_string()),
+        set: None,
+    },
+    Setting {
+        name: "unixsocketperm",
+        summary: "Permission bits of the Unix socket, in octal; 0 as the umask says.",
+        get: |s| format!("{:o}", s.unix_socket_mode.unwrap_or(0)),
         set: None,
     },
 ];

@@ -39,7 +39,12 @@ pub enum Listen {
     /// the cores of one process. Another process on the same port is refused, see [`Kernel::listen`].
     Tcp(SocketAddr),
     /// A path in the file system. The cores of one process accept from one socket, see [`Kernel::listen`].
-    Unix(PathBuf),
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Permission bits of the socket file, such as `0o770`: who may write to it may connect. Without, the process' umask decides.
+        mode: Option<u32>,
+    },
 }
 
 /// How long [`Kernel::turn`] may wait when nothing is ready.
@@ -140,7 +145,7 @@ impl fmt::Display for ListenError {
         let Self { at, step, cause } = self;
         match at {
             Listen::Tcp(addr) => write!(f, "cannot {step} on {addr}: {cause}"),
-            Listen::Unix(path) => write!(f, "cannot {step} on {}: {cause}", path.display()),
+            Listen::Unix { path, .. } => write!(f, "cannot {step} on {}: {cause}", path.display()),
         }
     }
 }

@@ -20,7 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -73,9 +73,9 @@ impl Listener {
                 let claim = TcpClaim::take(claims, bound);
                 Ok(Listener { addr: Some(bound), socket: Socket::Tcp { fd, _claim: claim } })
             }
-            Listen::Unix(path) => Ok(Listener {
+            Listen::Unix { path, mode } => Ok(Listener {
                 addr: None,
-                socket: Socket::Unix(UnixSocket::share(path, nonblocking, backlog).map_err(|(step, e)| error(step, e))?),
+                socket: Socket::Unix(UnixSocket::share(path, *mode, nonblocking, backlog).map_err(|(step, e)| error(step, e))?),
             }),
         }
     }
@@ -128,7 +128,7 @@ struct UnixSocket {
 static UNIX_SOCKETS: Mutex<BTreeMap<PathBuf, Weak<UnixSocket>>> = Mutex::new(BTreeMap::new());
 
 impl UnixSocket {
-    fn share(path: &Path, nonblocking: bool, backlog: u32) -> Result<Arc<UnixSocket>, (&'static str, io::Error)> {
+    fn share(path: &Path, mode: Option<u32>, nonblocking: bool, backlog: u32) -> Result<Arc<UnixSocket>, (&'static str, io::Error)> {
         let path = absolute(path).map_err(|e| ("find the folder of the socket", e))?;
         let mut sockets = lock(&UNIX_SOCKETS);
         if let Some(socket) = sockets.get(&path).and_then(Weak::upgrade) {
@@ -145,10 +145,13 @@ impl UnixSocket {
         }
         let file = std::fs::symlink_metadata(&path).ok().map(|m| (m.dev(), m.ino()));
         let socket = UnixSocket { fd, path: path.clone(), file };
-        if let Err(cause) = listen(socket.fd.as_raw_fd(), backlog) {
+        // Nobody can connect before it listens, so nobody does who must not.
+        let permitted = mode.map_or(Ok(()), |mode| std::fs::set_permissions(&socket.path, std::fs::Permissions::from_mode(mode)));
+        let listens = permitted.map_err(|e| ("set the permissions", e));
+        if let Err(failure) = listens.and_then(|()| listen(socket.fd.as_raw_fd(), backlog).map_err(|e| ("listen", e))) {
             // Its drop takes the registry's lock.
             drop(sockets);
-            return Err(("listen", cause));
+            return Err(failure);
         }
         let socket = Arc::new(socket);
         sockets.insert(path, Arc::downgrade(&socket));

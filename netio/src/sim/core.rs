@@ -164,7 +164,7 @@ impl Kernel for Sim {
     fn listen(&mut self, at: &Listen) -> Result<ListenerId, ListenError> {
         let place = match at {
             Listen::Tcp(addr) => Place::Tcp(*addr),
-            Listen::Unix(path) => Place::Unix(path.clone()),
+            Listen::Unix { path, .. } => Place::Unix(path.clone()),
         };
         let listener = ListenerId(self.listeners.len() as u32);
         let listening = self.net.borrow_mut().listen(self.core, listener, place);

@@ -7,6 +7,7 @@ use netio::{Backend, Choice, Event, Kernel, Listen, Options, Sent, Wait};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -81,9 +82,10 @@ fn unix_sockets_are_shared_and_cleaned_up<K: Kernel>(mut world: Machine<K>) {
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let (mut first, mut second) = (world.open(Options::default()), world.open(Options::default()));
-    let listener = first.listen(&Listen::Unix(path.clone())).unwrap();
-    second.listen(&Listen::Unix(folder.join(".").join("socket"))).unwrap();
+    let listener = first.listen(&Listen::Unix { path: path.clone(), mode: Some(0o750) }).unwrap();
+    second.listen(&Listen::Unix { path: folder.join(".").join("socket"), mode: None }).unwrap();
     assert_eq!(first.listener_addr(listener), None);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o750);
     // Either core may accept; the first does not, so the second has to.
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"hello").unwrap();
@@ -127,19 +129,19 @@ fn unix_paths_of_others_are_left_alone<K: Kernel>(mut world: Machine<K>) {
     let mut kernel = world.open(Options::default());
     let live = folder.join("live");
     let other = UnixListener::bind(&live).unwrap();
-    let refused = kernel.listen(&Listen::Unix(live.clone())).unwrap_err();
+    let refused = kernel.listen(&Listen::Unix { path: live.clone(), mode: None }).unwrap_err();
     assert_eq!(refused.cause.kind(), ErrorKind::AddrInUse);
     assert!(refused.to_string().contains("another process listens"), "{refused}");
     UnixStream::connect(&live).unwrap();
     drop(other);
     let file = folder.join("file");
     std::fs::write(&file, "precious").unwrap();
-    let refused = kernel.listen(&Listen::Unix(file.clone())).unwrap_err();
+    let refused = kernel.listen(&Listen::Unix { path: file.clone(), mode: None }).unwrap_err();
     assert_eq!(refused.cause.kind(), ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
-    let nowhere = kernel.listen(&Listen::Unix(folder.join("no").join("where"))).unwrap_err();
+    let nowhere = kernel.listen(&Listen::Unix { path: folder.join("no").join("where"), mode: None }).unwrap_err();
     assert_eq!(nowhere.cause.kind(), ErrorKind::NotFound);
-    let long = kernel.listen(&Listen::Unix(folder.join("x".repeat(200)))).unwrap_err();
+    let long = kernel.listen(&Listen::Unix { path: folder.join("x".repeat(200)), mode: None }).unwrap_err();
     assert_eq!(long.cause.kind(), ErrorKind::InvalidInput);
     std::fs::remove_dir_all(&folder).unwrap();
 }
