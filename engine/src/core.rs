@@ -16,7 +16,7 @@ use crate::parcel::Ticket;
 use crate::parking::Parking;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
-use crate::serve::{Serve, Survey};
+use crate::serve::{NEVER, Serve, Survey};
 use crate::settings::{ClientClass, Settings};
 use crate::slowlog::Slowlog;
 use crate::snapshot::Saving;
@@ -69,6 +69,8 @@ pub struct Core<K: Kernel> {
     pub(crate) joints: HashMap<u64, Joint>,
     pub(crate) joint_next: u64,
     pub(crate) surveys: HashMap<Ticket, Survey<K>>,
+    /// When the first of those who wait for a survey will have waited long enough.
+    pub(crate) patience_next: MonotonicNs,
     /// Parts of commands over several cores that this core has logged, while others may not have: each with its last entry.
     pub(crate) open_parts: HashMap<JointId, Lsn>,
     /// Answers that have seen such parts.
@@ -202,6 +204,7 @@ impl<K: Kernel> Core<K> {
             joints: HashMap::new(),
             joint_next: 0,
             surveys: HashMap::new(),
+            patience_next: NEVER,
             open_parts: HashMap::new(),
             findings_behind_parts: Vec::new(),
             writer: None,
@@ -235,7 +238,7 @@ impl<K: Kernel> Core<K> {
         let settings = self.executor.settings.clone();
         for at in &settings.listens {
             let mut modes = Modes::default();
-            modes.set(Modes::UNIX, matches!(at, Listen::Unix(_)));
+            modes.set(Modes::UNIX, matches!(at, Listen::Unix { .. }));
             let listener = self.kernel.listen(at)?;
             self.listener_modes.push((listener, modes));
         }
@@ -276,6 +279,11 @@ impl<K: Kernel> Core<K> {
         self.listener_modes.iter().find_map(|(listener, _)| self.kernel.listener_addr(*listener)).map(|addr| addr.port())
     }
 
+    /// Whether this core takes no more clients, and ends what is under way.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stop != Stop::Running
+    }
+
     /// Whether the turn loop may end.
     pub fn is_stopped(&self) -> bool {
         self.stop == Stop::Stopped
@@ -311,6 +319,9 @@ impl<K: Kernel> Core<K> {
         self.run_batch(); //              runs -> requests -> this shard, or a lane
         self.run_ready(); //              connections whose stall ended -> as above
         self.retry_stalled();
+        if self.now.monotonic >= self.patience_next {
+            self.end_patience();
+        }
         self.send_feed(); //              what was shown -> those who watch
         self.snapshot(); //               this shard -> a file, a little at a time
         self.pump_log(); //               what was logged -> one write
@@ -329,7 +340,7 @@ impl<K: Kernel> Core<K> {
         if !self.ready.is_empty() || !self.dirty.is_empty() || self.executor.metrics.wheel_backlog > 0 || self.peers.has_work() {
             return Wait::Poll;
         }
-        let mut until_ns = self.round_next.since(self.now.monotonic);
+        let mut until_ns = self.round_next.min(self.patience_next).since(self.now.monotonic);
         if let Some(ns) = self.wait_loading_ns() {
             until_ns = until_ns.min(ns);
         } else if let Some(deadline) = self.executor.shard.next_deadline() {

@@ -151,6 +151,7 @@ impl<K: Kernel> Core<K> {
             db: request.db,
             proto: request.proto,
             now: self.now.wall.0,
+            no_touch: request.no_touch,
         };
         let Core { kernel, executor, .. } = self;
         executor.run(&job, reply, kernel.stamp_ns(), || kernel.stamp_ns());
@@ -161,12 +162,13 @@ impl<K: Kernel> Core<K> {
         let Some(conn) = self.connection(id) else { return };
         let ticket = Ticket { conn: id, sequence: conn.reserve_reply() };
         self.executor.metrics.hops += 1;
-        let Request { command, db, proto, bytes, spans } = request;
+        let Request { command, db, proto, no_touch, bytes, spans } = request;
         self.peers.outbox(to, Way::Ask).put_request(&bytes, &spans, |request, spans| Ask {
             ticket,
             command,
             proto,
             db,
+            no_touch,
             hash,
             slot,
             request,
@@ -237,13 +239,14 @@ impl<K: Kernel> Core<K> {
         if !self.executor.holds.is_empty() {
             let held = held_key(ask.command, args, ask.db, &self.executor.holds).map(|key| (ask.db, key));
             if let Some((db, key)) = self.executor.holds.in_the_way(from, ask.ticket.conn, held) {
-                let (key, request): (Box<[u8]>, _) = (key.into(), Request::of(ask.command, ask.db, ask.proto, args.iter_from(0)));
+                let request = Request::of(ask.command, ask.db, ask.proto, args.iter_from(0));
+                let (key, request): (Box<[u8]>, _) = (key.into(), Request { no_touch: ask.no_touch, ..request });
                 self.executor.holds.wait_to_answer(from, ask, db, &key, request);
                 return;
             }
         }
         let key = first_key(ask.command, args, ask.hash, ask.slot);
-        let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0 };
+        let job = Job { command: ask.command, args, key, db: ask.db, proto: ask.proto, now: self.now.wall.0, no_touch: ask.no_touch };
         let Core { kernel, executor, peers, parking, .. } = self;
         if executor.journal.is_on() {
             // Only when it has run is it known whether its answer must wait.

@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub proto: Proto,
     /// The entry's clock.
     pub now: u64,
+    /// The connection asked for `CLIENT NO-TOUCH`.
+    pub no_touch: bool,
 }
 
 /// The refusal of a command that may need memory when there is none.
@@ -79,7 +81,13 @@ impl Executor {
         }
         let changes_before = self.shard.changes();
         let mut call = Call { args: job.args, key: job.key, db: job.db, now: job.now, reply: Reply::new(out, job.proto) };
+        if job.no_touch {
+            self.shard.set_no_touch(true);
+        }
         handler(&mut self.shard, &mut call);
+        if job.no_touch {
+            self.shard.set_no_touch(false);
+        }
         if logs {
             self.log(job, command, changes_before);
         }

@@ -89,6 +89,8 @@ pub struct Request {
     pub db: Db,
     /// Its dialect.
     pub proto: Proto,
+    /// It asked for `CLIENT NO-TOUCH`.
+    pub no_touch: bool,
     /// The request in its array form.
     pub bytes: Vec<u8>,
     /// Its arguments.
@@ -96,9 +98,9 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request made of these arguments.
+    /// A request made of these arguments, by a connection that did not ask for `CLIENT NO-TOUCH`.
     pub fn of<'a>(command: u16, db: Db, proto: Proto, args: impl Iterator<Item = &'a [u8]>) -> Request {
-        let mut request = Request { command, db, proto, bytes: Vec::new(), spans: Vec::new() };
+        let mut request = Request { command, db, proto, no_touch: false, bytes: Vec::new(), spans: Vec::new() };
         for arg in args {
             request.spans.push(Span { start: request.bytes.len() as u32, len: arg.len() as u32 });
             request.bytes.extend_from_slice(arg);

@@ -334,6 +334,12 @@ impl Batch {
             }
             self.look_ahead(&executor.shard, *next);
             let request = &self.requests[*next];
+            if let Route::Hop(to) = request.route
+                && (peers.is_congested(to) || !conn.window_is_open())
+            {
+                executor.metrics.lane_pushbacks += 1;
+                break Pause::Stall(Stalls::LANE);
+            }
             if !plain || !matches!(request.route, Route::Own | Route::Hop(_)) {
                 // The slow way asks every question; most connections never see it.
                 match conn.gate(request.route, request.command, pause.as_ref(), observed) {
@@ -356,6 +362,7 @@ impl Batch {
                             command: request.command,
                             db: conn.db,
                             proto: conn.proto,
+                            no_touch: conn.modes.has(Modes::NO_TOUCH),
                             bytes: bytes[request.start..request.end].to_vec(),
                             spans: spans.to_vec(),
                         };
@@ -364,7 +371,8 @@ impl Batch {
                         // What follows must see its effect, also on those of its keys that nobody holds.
                         break Pause::Stall(Stalls::JOINT);
                     }
-                    let job = Job { command: request.command, args, key, db: conn.db, proto: conn.proto, now };
+                    let no_touch = conn.modes.has(Modes::NO_TOUCH);
+                    let job = Job { command: request.command, args, key, db: conn.db, proto: conn.proto, now, no_touch };
                     let from = output.len();
                     let noted = executor.slowlog.noted();
                     *stamp_ns = executor.run(&job, output, *stamp_ns, || kernel.stamp_ns());
@@ -379,10 +387,6 @@ impl Batch {
                     }
                 }
                 Route::Hop(to) => {
-                    if peers.is_congested(to) || !conn.window_is_open() {
-                        executor.metrics.lane_pushbacks += 1;
-                        break Pause::Stall(Stalls::LANE);
-                    }
                     executor.metrics.hops += 1;
                     let ticket = Ticket { conn: conn.id, sequence: conn.reserve_reply() };
                     peers.outbox(to, Way::Ask).put_request(&bytes[request.start..request.end], spans, |at, spans| Ask {
@@ -390,6 +394,7 @@ impl Batch {
                         command: request.command,
                         proto: conn.proto,
                         db: conn.db,
+                        no_touch: conn.modes.has(Modes::NO_TOUCH),
                         hash: request.hash,
                         slot: request.slot,
                         request: at,
@@ -437,11 +442,14 @@ impl Batch {
             Source::Buffer(buffer) => core.kernel.bytes(*buffer),
             Source::Input(input) => input.as_slice(),
         };
-        let (db, proto) = core.connections[run.conn.index as usize].as_deref().map_or_else(Default::default, |conn| (conn.db, conn.proto));
+        let (db, proto, no_touch) = core.connections[run.conn.index as usize]
+            .as_deref()
+            .map_or_else(Default::default, |conn| (conn.db, conn.proto, conn.modes.has(Modes::NO_TOUCH)));
         Request {
             command: request.command,
             db,
             proto,
+            no_touch,
             bytes: bytes[request.start..request.end].to_vec(),
             spans: self.spans[request.spans.clone()].to_vec(),
         }

@@ -183,7 +183,7 @@ impl<K: Kernel> Core<K> {
         let mut reply = Vec::new();
         let args = request.args();
         let key = first_key_hashed(request.command, args, &self.executor.shard);
-        let job = Job { command: request.command, args, key, db: request.db, proto: request.proto, now };
+        let job = Job { command: request.command, args, key, db: request.db, proto: request.proto, now, no_touch: request.no_touch };
         let Core { kernel, executor, .. } = self;
         executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
         reply
@@ -304,6 +304,7 @@ impl<K: Kernel> Core<K> {
             db: joint.request.db,
             proto: joint.request.proto,
             now,
+            no_touch: joint.request.no_touch,
         };
         let mut reply = Vec::new();
         std::mem::swap(&mut scratch, &mut self.executor.shard);
@@ -485,7 +486,7 @@ impl Joint {
 
     /// The command again, with one part's keys only.
     fn part_request(&self, index: usize) -> Request {
-        let Request { command, db, proto, .. } = self.request;
+        let Request { command, db, proto, no_touch, .. } = self.request;
         let spec = COMMANDS_BY_NUMBER[usize::from(command)];
         if spec.spread == Spread::Everywhere {
             return self.request.clone();
@@ -497,7 +498,7 @@ impl Joint {
             let at = keys[*position];
             (at..at + step).map(move |word| args.get(word))
         });
-        Request::of(command, db, proto, std::iter::once(args.get(0)).chain(words))
+        Request { no_touch, ..Request::of(command, db, proto, std::iter::once(args.get(0)).chain(words)) }
     }
 
     /// One reply out of the parts' replies.

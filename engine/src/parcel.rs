@@ -69,6 +69,8 @@ pub struct Ask {
     pub proto: Proto,
     /// The connection's database.
     pub db: Db,
+    /// The connection asked for `CLIENT NO-TOUCH`.
+    pub no_touch: bool,
     /// The first key's hash.
     pub hash: u32,
     /// The first key's slot.

@@ -144,6 +144,8 @@ pub struct Shard {
     pub(crate) chance: Chance,
     pub(crate) eviction: Eviction,
     pub(crate) lfu: Lfu,
+    /// See [`Shard::set_no_touch`].
+    no_touch: bool,
     /// Bytes that may be used, if there is a limit.
     pub(crate) budget_bytes: Option<usize>,
     pub(crate) pool: Pool,
@@ -175,6 +177,7 @@ impl Shard {
             chance: Chance::new(config.chance_seed),
             eviction: Eviction::default(),
             lfu: Lfu::default(),
+            no_touch: false,
             budget_bytes: None,
             pool: Pool::default(),
             config,
@@ -223,8 +226,16 @@ impl Shard {
             return None;
         }
         self.counts.hits += 1;
-        self.mark_used(handle, now);
+        if !self.no_touch {
+            self.mark_used(handle, now);
+        }
         Some(Found::new(self.record(handle)))
+    }
+
+    /// Whether reads and writes leave it as it was how recently or how often a key was used, for `CLIENT NO-TOUCH`. What is
+    /// new counts as used all the same, and so does what [`Shard::touch`] is asked to mark.
+    pub fn set_no_touch(&mut self, on: bool) {
+        self.no_touch = on;
     }
 
     /// Looks without a trace: for conditions, `TYPE`, `TTL`, `OBJECT`.
@@ -256,6 +267,7 @@ impl Shard {
         };
         let old_access = old.map(Record::access);
         let access = match old_access {
+            Some(access) if self.no_touch => access,
             Some(access) => self.eviction.access_used(access, now, self.lfu, &mut self.chance),
             None => self.eviction.access_new(now),
         };
@@ -298,7 +310,9 @@ impl Shard {
         if self.walked == key.partition().0 {
             self.leave_before(db, key.hash, key.bytes, Some(old));
         }
-        self.mark_used(old, now);
+        if !self.no_touch {
+            self.mark_used(old, now);
+        }
         let record = self.record(old);
         let (shape, deadline) = (record.shape(), record.deadline());
         let bytes = Shape { value_bytes, ..shape }.bytes();

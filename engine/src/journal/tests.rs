@@ -49,7 +49,7 @@ fn run(executor: &mut Executor, db: u16, line: &str, now: u64) -> Lsn {
     let Resolved::Command(command) = resolve(args) else { panic!("{line} is a command") };
     let index = keys_of(COMMANDS_BY_NUMBER[usize::from(command)], args).next();
     let key = executor.shard.key(index.map_or(b"", |index| args.get(index)));
-    let job = Job { command, args, key, db: Db(db), proto: Proto::Resp2, now };
+    let job = Job { command, args, key, db: Db(db), proto: Proto::Resp2, now, no_touch: false };
     executor.run(&job, &mut out, 0, || 0);
     executor.take_depends()
 }

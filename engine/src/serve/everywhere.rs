@@ -64,8 +64,15 @@ impl<K: Kernel> Core<K> {
     pub(super) fn run_everywhere(&mut self, request: &Request, now: u64) -> Finding {
         let mut bytes = Vec::new();
         let key = self.executor.shard.key(b"");
-        let job =
-            Job { command: request.command, args: request.args(), key, db: request.db, proto: request.proto, now: now.max(self.now_ms()) };
+        let job = Job {
+            command: request.command,
+            args: request.args(),
+            key,
+            db: request.db,
+            proto: request.proto,
+            now: now.max(self.now_ms()),
+            no_touch: request.no_touch,
+        };
         let Core { kernel, executor, .. } = self;
         executor.run(&job, &mut bytes, kernel.stamp_ns(), || kernel.stamp_ns());
         Finding::Reply { bytes, keys: self.executor.shard.len(request.db) as u64 }

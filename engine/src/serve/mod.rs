@@ -52,7 +52,10 @@ pub(crate) struct Survey<K: Kernel> {
     patience: Option<(MonotonicNs, Vec<u8>)>,
 }
 
-/// Makes one reply out of all cores' findings, which come in no particular order.
+/// A moment that never comes.
+pub(crate) const NEVER: MonotonicNs = MonotonicNs(u64::MAX);
+
+/// Makes one reply out of all cores' findings, which come in no particular order; or none, if it began another survey, which will.
 pub(crate) type Then<K> = Box<dyn FnOnce(&mut Core<K>, ConnId, Vec<Finding>, &mut Reply<'_>) + Send>;
 
 /// The handlers by command number.
@@ -203,30 +206,43 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    /// The connection's survey is answered with `reply` at `until`, should it not have come to its end.
+    /// The connection's survey is answered with `reply` at `until`, should it not have come to its end; or before, if nobody is
+    /// left to hear it.
     pub(crate) fn limit_survey(&mut self, id: ConnId, until: MonotonicNs, reply: Vec<u8>) {
         let survey = self.surveys.iter_mut().find(|(ticket, survey)| ticket.conn == id && survey.then.is_some());
         if let Some((_, survey)) = survey {
             survey.patience = Some((until, reply));
+            self.patience_next = self.patience_next.min(until);
         }
     }
 
-    /// Answers those who have waited long enough.
+    /// Lets the connection wait for what cannot come: it is answered with `reply` at `until`, and runs nothing else before.
+    pub(crate) fn wait_in_vain(&mut self, id: ConnId, until: MonotonicNs, reply: Vec<u8>) {
+        self.survey_cores(id, &[], Question::Sync, Box::new(|_, _, _, _| unreachable!("nobody was asked")));
+        self.limit_survey(id, until, reply);
+    }
+
+    /// Answers those who have waited long enough, who are about to be closed, or who do not listen any more.
     pub(crate) fn end_patience(&mut self) {
-        let now = self.now.monotonic;
-        let ended: Vec<(Ticket, Vec<u8>)> = self
-            .surveys
-            .iter_mut()
-            .filter_map(|(ticket, survey)| {
-                let (_, reply) = survey.patience.take_if(|(until, _)| *until <= now)?;
-                survey.then = None;
-                Some((*ticket, reply))
-            })
-            .collect();
-        for (ticket, reply) in ended {
+        let now = if self.is_draining() { NEVER } else { self.now.monotonic };
+        let waiting = self.surveys.iter().filter_map(|(ticket, survey)| Some((*ticket, survey.patience.as_ref()?.0)));
+        let (ended, lasting): (Vec<_>, Vec<_>) = waiting.partition(|(ticket, until)| *until <= now || !self.listens(ticket.conn));
+        self.patience_next = lasting.iter().map(|(_, until)| *until).min().unwrap_or(NEVER);
+        for (ticket, _) in ended {
+            let survey = self.surveys.get_mut(&ticket).expect("it was seen a moment ago");
+            let (_, reply) = survey.patience.take().expect("it was seen a moment ago");
+            survey.then = None;
+            if survey.waiting == 0 {
+                self.surveys.remove(&ticket);
+            }
             self.settle(ticket, &reply);
             self.unstall(ticket.conn, Stalls::JOINT);
         }
+    }
+
+    /// Whether the connection is there, and its client has not closed its side.
+    fn listens(&self, id: ConnId) -> bool {
+        self.connections.get(id.index as usize).and_then(Option::as_deref).is_some_and(|conn| conn.id == id && !conn.ended)
     }
 
     /// Another core's answer, or this one's own.
@@ -247,7 +263,9 @@ impl<K: Kernel> Core<K> {
             self.executor.metrics.count_error(&reply);
         }
         self.settle(ticket, &reply);
-        self.unstall(ticket.conn, Stalls::JOINT);
+        if !reply.is_empty() {
+            self.unstall(ticket.conn, Stalls::JOINT);
+        }
     }
 }
 

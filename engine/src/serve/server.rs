@@ -3,12 +3,12 @@
 use crate::core::Core;
 use crate::hold::Request;
 use crate::placement::CoreId;
-use crate::serve::stats_of;
+use crate::serve::{NEVER, stats_of};
 use crate::survey::{CoreStats, DbStats, Finding, Question};
 use netio::{ConnId, Kernel, MonotonicNs};
 use shards::command::texts;
 use shards::number;
-use shards::wire::Reply;
+use shards::wire::{Proto, Reply};
 use shards::{Db, Slot};
 use std::time::Duration;
 
@@ -42,26 +42,39 @@ pub(super) fn replicaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &R
     reply.error("ERR this server cannot follow another one");
 }
 
-/// `WAIT numreplicas timeout`: how many replicas have confirmed. There are none, none can come, and so there is nothing to wait
-/// for: the answer is given at once, where Redis would let the client sit out its timeout for the same zero.
-pub(super) fn wait<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
+/// `WAIT numreplicas timeout`: how many replicas have confirmed. There are none, so whoever wants one waits for its timeout.
+pub(super) fn wait<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
     let args = request.args();
     let mut reply = Reply::new(out, request.proto);
-    let (Some(_), Some(timeout)) = (number::parse_i64(args.get(1)), number::parse_i64(args.get(2))) else {
+    let (Some(replicas), Some(timeout)) = (number::parse_i64(args.get(1)), number::parse_i64(args.get(2))) else {
         return reply.error(texts::NOT_INTEGER);
     };
     if timeout < 0 {
         return reply.error("ERR timeout is negative");
     }
-    reply.integer(0);
+    if replicas <= 0 {
+        return reply.integer(0);
+    }
+    let mut none = Vec::new();
+    Reply::new(&mut none, request.proto).integer(0);
+    core.wait_in_vain(id, timeout_of(core, timeout), none);
 }
 
-/// `WAITAOF numlocal numreplicas timeout`: waits until everything that any core has logged is durable here. Replicas there are none.
+/// When a timeout of so many milliseconds, which begins now, is over. Zero means never.
+fn timeout_of<K: Kernel>(core: &Core<K>, ms: i64) -> MonotonicNs {
+    match ms {
+        0 => NEVER,
+        ms => MonotonicNs(core.now.monotonic.0.saturating_add((ms as u64).saturating_mul(1_000_000))),
+    }
+}
+
+/// `WAITAOF numlocal numreplicas timeout`: waits until everything that any core has logged is durable here, and for replicas,
+/// of which there are none.
 pub(super) fn waitaof<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
     let args = request.args();
     let mut reply = Reply::new(out, request.proto);
     let numbers = [1, 2, 3].map(|index| number::parse_i64(args.get(index)));
-    let [Some(local), Some(_), Some(timeout)] = numbers else { return reply.error(texts::NOT_INTEGER) };
+    let [Some(local), Some(replicas), Some(timeout)] = numbers else { return reply.error(texts::NOT_INTEGER) };
     if !(0..=1).contains(&local) {
         return reply.error("ERR value is out of range, must be between 0 and 1");
     }
@@ -72,26 +85,34 @@ pub(super) fn waitaof<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Reque
     if local > 0 && !logs {
         return reply.error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     }
-    if !logs {
-        return tell_synced(false, &mut reply);
-    }
-    if local == 0 {
+    let (until, proto) = (timeout_of(core, timeout), request.proto);
+    match (local, replicas) {
+        (0, ..=0) if !logs => tell_synced(false, &mut reply),
         // Nothing to wait for; how it stands is told all the same.
-        return core.survey(
+        (0, ..=0) => core.survey(
             id,
             Question::Stats,
             Box::new(|_, _, findings, reply| {
                 tell_synced(stats_of(findings).iter().filter_map(|core| core.log).all(|log| log.synced_lsn >= log.lsn), reply);
             }),
-        );
+        ),
+        (0, _) => core.wait_in_vain(id, until, synced_reply(false, proto)),
+        (_, ..=0) => {
+            core.survey(id, Question::Sync, Box::new(|_, _, _, reply| tell_synced(true, reply)));
+            core.limit_survey(id, until, synced_reply(false, proto));
+        }
+        (_, _) => {
+            // Answered when the timeout is over; whether everything is durable by then is found out meanwhile.
+            core.survey(id, Question::Sync, Box::new(move |core, id, _, _| core.wait_in_vain(id, until, synced_reply(true, proto))));
+            core.limit_survey(id, until, synced_reply(false, proto));
+        }
     }
-    core.survey(id, Question::Sync, Box::new(|_, _, _, reply| tell_synced(true, reply)));
-    if timeout > 0 {
-        let mut unsynced = Vec::new();
-        tell_synced(false, &mut Reply::new(&mut unsynced, request.proto));
-        let ns = (timeout as u64).saturating_mul(1_000_000);
-        core.limit_survey(id, MonotonicNs(core.now.monotonic.0.saturating_add(ns)), unsynced);
-    }
+}
+
+fn synced_reply(is_synced: bool, proto: Proto) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tell_synced(is_synced, &mut Reply::new(&mut bytes, proto));
+    bytes
 }
 
 /// How many copies hold everything durably: this one or none, and no replica.

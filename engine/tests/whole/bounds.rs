@@ -187,6 +187,19 @@ fn lines_beyond_what_a_turn_may_show_are_left_out_and_counted() {
 }
 
 #[test]
+fn other_cores_owe_a_client_whose_commands_are_watched_no_more_than_any_other() {
+    let Watched { mut world, fast: _fast, slow: _slow, mut worker } = Watched::new(Recipe::new(56, 3));
+    // All of one core that is not the client's own, for at least two of the three.
+    for number in 0..3 {
+        for _ in 0..2_000 {
+            worker.send(&format!("GET k:{number}"));
+        }
+    }
+    (0..6_000).for_each(|_| assert_eq!(world.reply(&mut worker).to_string(), "nil"));
+    assert!(info(&mut world, &mut worker, "lane_pushbacks") > 0);
+}
+
+#[test]
 fn clients_beyond_the_limit_are_told_and_places_come_back() {
     for (seed, cores) in [(57, 1), (58, 3)] {
         let mut recipe = Recipe::new(seed, cores).set("maxclients", "5");

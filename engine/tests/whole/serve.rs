@@ -237,6 +237,60 @@ fn replies_that_are_not_wanted_are_not_sent() {
 }
 
 #[test]
+fn what_is_used_with_no_touch_goes_on_ageing() {
+    for (seed, cores) in [(1, 1), (2, 3), (3, 3)] {
+        let mut world = World::new(Recipe::new(seed, cores));
+        let (mut quiet, mut other) = (world.client(), world.client());
+        world.ask(&mut other, "MSET k:1 1 k:2 2 k:3 3 k:4 4 k:5 5 k:6 6");
+        world.pass(Duration::from_secs(20));
+        let mut age = |world: &mut World, number: u32| world.ask(&mut other, &format!("OBJECT IDLETIME k:{number}")).integer();
+        world.ask(&mut quiet, "CLIENT NO-TOUCH ON");
+        for line in ["GET k:1", "GET k:2", "GET k:3", "INCR k:4", "APPEND k:5 x", "MGET k:1 k:2 k:3 k:4 k:5 k:6", "MSET k:1 a k:2 b k:3 c"]
+        {
+            assert!(!world.ask(&mut quiet, line).to_string().starts_with('-'), "{line}");
+        }
+        for number in 1..=6 {
+            assert!(age(&mut world, number) >= 20, "k:{number} on {cores} cores; seed {seed}");
+        }
+        assert_eq!(world.ask(&mut quiet, "TOUCH k:1 k:2 k:3").integer(), 3);
+        (1..=3).for_each(|number| assert_eq!(age(&mut world, number), 0, "TOUCH says what it does"));
+        world.ask(&mut quiet, "CLIENT NO-TOUCH OFF");
+        world.ask(&mut quiet, "MGET k:4 k:5 k:6");
+        (4..=6).for_each(|number| assert_eq!(age(&mut world, number), 0, "k:{number}"));
+    }
+}
+
+#[test]
+fn who_waits_for_replicas_waits_for_the_timeout_and_holds_up_nobody() {
+    for cores in [1, 3] {
+        let mut world = World::new(Recipe::new(4, cores));
+        let (mut waits, mut other) = (world.client(), world.client());
+        let began = world.net.now().monotonic;
+        waits.send("WAIT 1 250");
+        waits.send("PING");
+        world.pass(Duration::from_millis(200));
+        waits.pump();
+        assert_eq!(waits.take_reply(), None);
+        assert_eq!(world.ask(&mut other, "SET k v").to_string(), "+OK");
+        assert_eq!(world.reply(&mut waits).to_string(), ":0");
+        let ms = world.net.now().monotonic.since(began) / 1_000_000;
+        assert!((250..=350).contains(&ms), "answered after {ms} ms");
+        assert_eq!(world.reply(&mut waits).to_string(), "+PONG");
+        // For ever is until the client goes, or the server.
+        waits.send("WAIT 1 0");
+        let mut goes = world.client();
+        goes.send("WAIT 2 0");
+        world.pass(Duration::from_secs(60));
+        goes.close();
+        world.pass(Duration::from_secs(1));
+        assert!(world.ask(&mut other, "INFO clients").text().contains("connected_clients:2\r"));
+        other.send("SHUTDOWN");
+        assert_eq!(world.reply(&mut waits).to_string(), ":0");
+        world.closed(&mut waits);
+    }
+}
+
+#[test]
 fn a_pause_holds_commands_on_keys_on_every_core() {
     for (seed, cores) in [(1, 1), (2, 3), (3, 3)] {
         let mut world = World::new(Recipe::new(seed, cores));
@@ -378,11 +432,13 @@ fn words_about_the_server() {
         = :0
         a> WAIT 1 100
         = :0
+        a> WAITAOF 0 1 20
+        = [:0 :0]
         a> WAIT 1 -1
         = -ERR timeout is negative
         a> WAITAOF 1 0 0
         = -ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.
-        a> WAITAOF 0 1 0
+        a> WAITAOF 0 0 0
         = [:0 :0]
         a> REPLICAOF no one
         = +OK
