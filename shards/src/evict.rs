@@ -203,7 +203,7 @@ impl Pool {
     }
 }
 
-/// Who was evicted and not told of yet.
+/// Keys that went by themselves and were not told of yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Victims {
     are_noted: bool,
@@ -213,12 +213,30 @@ pub(crate) struct Victims {
 }
 
 impl Victims {
+    pub(crate) fn noted(are_noted: bool) -> Victims {
+        Victims { are_noted, ..Victims::default() }
+    }
+
     #[inline]
-    fn note(&mut self, db: Db, key: &[u8]) {
+    pub(crate) fn note(&mut self, db: Db, key: &[u8]) {
         if self.are_noted {
             self.lens.push((db, key.len()));
             self.keys.extend_from_slice(key);
         }
+    }
+
+    #[inline]
+    pub(crate) fn drain(&mut self, take: &mut dyn FnMut(Db, &[u8])) {
+        if self.lens.is_empty() {
+            return;
+        }
+        let mut keys = &self.keys[..];
+        for (db, len) in self.lens.drain(..) {
+            let (key, rest) = keys.split_at(len);
+            take(db, key);
+            keys = rest;
+        }
+        self.keys.clear();
     }
 }
 
@@ -226,23 +244,14 @@ impl Shard {
     /// Whether evicted keys are remembered until [`Shard::drain_victims`] tells of them. Whoever turns it on drains after
     /// every [`Shard::make_room`] and [`Shard::tick`], each of which adds at most 128.
     pub fn note_victims(&mut self, noted: bool) {
-        self.victims = Victims { are_noted: noted, ..Victims::default() };
+        self.victims = Victims::noted(noted);
     }
 
     /// Tells of each evicted key once, in order: a log must know, because what eviction chose depends on reads, which no log
     /// knows.
     #[inline]
     pub fn drain_victims(&mut self, take: &mut dyn FnMut(Db, &[u8])) {
-        if self.victims.lens.is_empty() {
-            return;
-        }
-        let mut keys = &self.victims.keys[..];
-        for (db, len) in self.victims.lens.drain(..) {
-            let (key, rest) = keys.split_at(len);
-            take(db, key);
-            keys = rest;
-        }
-        self.victims.keys.clear();
+        self.victims.drain(take);
     }
 
     /// Sets how many bytes may be used; `None` for no limit.

@@ -5,9 +5,10 @@
 //! leaves its slot behind as *dead* until its entry comes up, or a sweep fetches it. Dead slots are bounded: more than an
 //! eighth of what is armed starts a sweep.
 
+use crate::evict::Victims;
 use crate::heap::Handle;
 use crate::key::{Db, PartitionId};
-use crate::record::{self, Deadline};
+use crate::record::{self, Deadline, Record};
 use crate::shard::Shard;
 use crate::table::Place;
 use crate::wheel::{BATCH, Batch};
@@ -60,6 +61,20 @@ impl Shard {
         self.wheel.due_len() + self.wheel.opening_len() + self.doomed.iter().map(|keyspace| keyspace.len()).sum::<usize>()
     }
 
+    /// Whether keys that are removed because their time has come are remembered until [`Shard::drain_expired`] tells of them.
+    /// Whoever turns it on drains after every command, which adds at most one for each of its keys, and every
+    /// [`Shard::tick`], which adds at most its budget.
+    pub fn note_expired(&mut self, noted: bool) {
+        self.expired = Victims::noted(noted);
+    }
+
+    /// Tells of each removed key once, in order: a copy that does not expire keys by itself must be told. What a command has
+    /// done to the key since, it did afterwards.
+    #[inline]
+    pub fn drain_expired(&mut self, take: &mut dyn FnMut(Db, &[u8])) {
+        self.expired.drain(take);
+    }
+
     /// Puts a record with a deadline into the wheel, if it is not there.
     #[inline]
     pub(crate) fn arm(&mut self, handle: Handle, now: u64) {
@@ -96,6 +111,7 @@ impl Shard {
     /// Removes a record whose time has come.
     pub(crate) fn expire_at(&mut self, db: Db, partition: PartitionId, place: Place, handle: Handle) {
         self.counts.expired += 1;
+        self.expired.note(db, Record::trusted(self.heap.bytes(handle)).key());
         self.remove_at(db, partition, place, handle);
     }
 

@@ -6,6 +6,7 @@
 
 mod crc64;
 mod lzf;
+mod pieces;
 mod reader;
 mod source;
 mod structure;
@@ -15,6 +16,7 @@ use crate::number::{self, Digits};
 use std::borrow::Cow;
 
 pub use crc64::{crc64, crc64_append};
+pub use pieces::{Binding, Leaf};
 pub use reader::{Entry, Item, Position, Reader, Value};
 pub use source::ReadError;
 pub use structure::OtherKind;
@@ -108,18 +110,8 @@ pub fn decode(payload: &[u8]) -> Result<Decoded<'_>, RdbError> {
 }
 
 fn encode_text(value: &[u8], out: &mut Vec<u8>) {
-    if let Some(number) = number::parse_i64(value) {
-        if let Ok(small) = i8::try_from(number) {
-            return out.extend_from_slice(&[ENCODED_I8, small as u8]);
-        }
-        if let Ok(small) = i16::try_from(number) {
-            out.push(ENCODED_I16);
-            return out.extend_from_slice(&small.to_le_bytes());
-        }
-        if let Ok(small) = i32::try_from(number) {
-            out.push(ENCODED_I32);
-            return out.extend_from_slice(&small.to_le_bytes());
-        }
+    if encode_whole_number(value, out) {
+        return;
     }
     if value.len() >= PACKED_BYTES_MIN
         && let Some(packed) = lzf::pack(value)
@@ -131,6 +123,31 @@ fn encode_text(value: &[u8], out: &mut Vec<u8>) {
     }
     encode_length(value.len(), out);
     out.extend_from_slice(value);
+}
+
+/// The same without packing, which costs more than a network does.
+fn encode_text_plain(value: &[u8], out: &mut Vec<u8>) {
+    if !encode_whole_number(value, out) {
+        encode_length(value.len(), out);
+        out.extend_from_slice(value);
+    }
+}
+
+/// Whether the text was a number that has a short form.
+fn encode_whole_number(value: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(number) = number::parse_i64(value) else { return false };
+    if let Ok(small) = i8::try_from(number) {
+        out.extend_from_slice(&[ENCODED_I8, small as u8]);
+    } else if let Ok(small) = i16::try_from(number) {
+        out.push(ENCODED_I16);
+        out.extend_from_slice(&small.to_le_bytes());
+    } else if let Ok(small) = i32::try_from(number) {
+        out.push(ENCODED_I32);
+        out.extend_from_slice(&small.to_le_bytes());
+    } else {
+        return false;
+    }
+    true
 }
 
 fn encode_length(length: usize, out: &mut Vec<u8>) {

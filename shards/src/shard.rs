@@ -140,6 +140,7 @@ pub struct Shard {
     /// What has come of a long record that is being loaded.
     pub(crate) assembly: Assembly,
     pub(crate) victims: Victims,
+    pub(crate) expired: Victims,
     pub(crate) replaying: Replaying,
     pub(crate) chance: Chance,
     pub(crate) eviction: Eviction,
@@ -173,6 +174,7 @@ impl Shard {
             walk: None,
             assembly: Assembly::default(),
             victims: Victims::default(),
+            expired: Victims::default(),
             replaying: Replaying::default(),
             chance: Chance::new(config.chance_seed),
             eviction: Eviction::default(),
@@ -282,6 +284,7 @@ impl Shard {
         };
         if old_access.is_none() {
             self.counts.expired += 1;
+            self.expired.note(db, key.bytes);
         }
         let record = self.record(handle);
         let (old_deadline, armed) = (record.deadline(), record.is_armed());

@@ -6,11 +6,11 @@
 use super::{TYPE_STRING, VERSION_WRITTEN, crc64_append, encode_length, encode_text};
 use std::io::{self, Write};
 
-const OPCODE_AUX: u8 = 250;
+pub(super) const OPCODE_AUX: u8 = 250;
 const OPCODE_RESIZE_DB: u8 = 251;
-const OPCODE_EXPIRE_MS: u8 = 252;
-const OPCODE_SELECT_DB: u8 = 254;
-const OPCODE_END: u8 = 255;
+pub(super) const OPCODE_EXPIRE_MS: u8 = 252;
+pub(super) const OPCODE_SELECT_DB: u8 = 254;
+pub(super) const OPCODE_END: u8 = 255;
 
 /// What is gathered before it is written.
 const GATHERED_BYTES: usize = 256 * 1024;

@@ -345,3 +345,30 @@ fn random_keys_are_spread_evenly() {
     // 200 expected, standard deviation 14.
     assert!(counts.values().all(|count| (120..300).contains(count)), "{counts:?}");
 }
+
+#[test]
+fn expired_keys_are_told_of_before_what_replaced_them() {
+    let mut shard = Shard::new(ShardConfig { key_seed: KeySeed::new(1), chance_seed: 1, db_count: 2 });
+    shard.note_expired(true);
+    for name in [&b"read"[..], b"replaced", b"grown", b"ticked", b"deleted", b"lives"] {
+        let key = shard.key(name);
+        let at = if name == b"lives" { 99 } else { 10 };
+        shard.put(Db(1), &key, Kind::String, b"v", Expiry::At(Deadline(at)), 1);
+    }
+    let key = shard.key(b"read");
+    assert!(shard.read(Db(1), &key, 20).is_none());
+    let key = shard.key(b"replaced");
+    shard.put(Db(1), &key, Kind::String, b"w", Expiry::Never, 20);
+    let key = shard.key(b"grown");
+    shard.resize(Db(1), &key, 3, 20);
+    let key = shard.key(b"deleted");
+    assert!(!shard.delete(Db(1), &key, 20));
+    shard.tick(20, 100);
+    let mut told = Vec::new();
+    shard.drain_expired(&mut |db, key| told.push((db, String::from_utf8_lossy(key).into_owned())));
+    assert_eq!(told, ["read", "replaced", "grown", "deleted", "ticked"].map(|key| (Db(1), key.to_owned())));
+    shard.drain_expired(&mut |_, key| panic!("{} was told twice", key.escape_ascii()));
+    shard.note_expired(false);
+    shard.tick(200, 100);
+    shard.drain_expired(&mut |_, key| panic!("nobody wants to know of {}", key.escape_ascii()));
+}

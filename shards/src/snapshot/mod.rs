@@ -192,7 +192,7 @@ pub(crate) struct Assembly {
 
 impl Assembly {
     /// The whole record that ends with this item, if one does. Items that are no records give none.
-    fn add<'s>(&'s mut self, item: &SnapshotItem<'s>) -> Result<Option<(Db, Record<'s>)>, LogError> {
+    pub(crate) fn add<'s>(&'s mut self, item: &SnapshotItem<'s>) -> Result<Option<(Db, Record<'s>)>, LogError> {
         let not_one = |MalformedRecord| LogError::new(0, "a record that is none, in a block whose checksum holds");
         match *item {
             SnapshotItem::Record { db, bytes } => Ok(Some((db, Record::check(bytes).map_err(not_one)?))),
