@@ -126,11 +126,16 @@ modes! {
     CLUSTER_PORT = 9;
     /// Came through a Unix socket.
     UNIX = 10;
+    /// A replica: keys and what is written are sent to it, and it says how far it is.
+    REPLICA = 11;
 }
 
 impl Modes {
     /// Modes that every single request must look at; a connection in one of them takes the general way.
-    pub const PER_REQUEST: Modes = Modes(Self::REPLY_OFF.0 | Self::REPLY_SKIP_NEXT.0 | Self::REPLY_SKIP.0 | Self::ASKING.0);
+    pub const PER_REQUEST: Modes =
+        Modes(Self::REPLY_OFF.0 | Self::REPLY_SKIP_NEXT.0 | Self::REPLY_SKIP.0 | Self::ASKING.0 | Self::REPLICA.0);
+    /// Modes of clients that listen more than they ask.
+    pub const LISTENS: Modes = Modes(Self::MONITOR.0 | Self::REPLICA.0);
 
     /// Whether `mode` is on; for several, whether any is.
     pub fn has(self, mode: Modes) -> bool {
@@ -245,7 +250,7 @@ impl Connection {
 
     /// The class whose output limits hold for it.
     pub fn class(&self) -> ClientClass {
-        if self.modes.has(Modes::MONITOR) { ClientClass::Replica } else { ClientClass::Normal }
+        if self.modes.has(Modes::LISTENS) { ClientClass::Replica } else { ClientClass::Normal }
     }
 
     /// Bytes of output that the socket has not taken.

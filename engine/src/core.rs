@@ -4,6 +4,7 @@ use crate::board::Board;
 use crate::connection::{Connection, Modes, Stalls};
 use crate::entry_clock::EntryClock;
 use crate::executor::Executor;
+pub use crate::halt::Halt;
 use crate::hold::{Holds, JointId};
 use crate::intake::Batch;
 use crate::joint::Joint;
@@ -16,16 +17,16 @@ use crate::parcel::Ticket;
 use crate::parking::Parking;
 use crate::peers::Peers;
 use crate::placement::{CoreId, Placement};
+use crate::replica::{Effects, Replication};
 use crate::serve::{NEVER, Serve, Survey};
-use crate::settings::{ClientClass, Settings};
+use crate::settings::Settings;
 use crate::slowlog::Slowlog;
 use crate::snapshot::Saving;
+use crate::turnstile::Turnstile;
 use netio::{ConnId, Event, Kernel, Listen, ListenError, ListenerId, MonotonicNs, Now, Wait};
 use shards::log::Lsn;
 use shards::{Ground, KeySeed, Lfu, Shard, ShardConfig};
 use std::collections::HashMap;
-use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,8 @@ pub struct Core<K: Kernel> {
     pub(crate) loading: Option<Load>,
     /// This core's part in snapshots, where there is a directory.
     pub(crate) saving: Option<Saving>,
+    /// This core's part in replicas.
+    pub(crate) replication: Replication,
     /// What makes entries' clocks out of the machine's.
     pub(crate) entry_clock: EntryClock,
     /// The machine's time this turn, with the entry clock's wall time.
@@ -110,32 +113,6 @@ pub struct Core<K: Kernel> {
     batch: Batch,
     pub(crate) output: Vec<u8>,
 }
-
-/// Why a core stopped by itself.
-#[derive(Debug)]
-pub enum Halt {
-    /// Its kernel failed.
-    Kernel(io::Error),
-    /// Its log could not be written or synced: the step, the file, and the system's reason. Nothing that waited for it was told.
-    Log(String),
-}
-
-impl From<io::Error> for Halt {
-    fn from(error: io::Error) -> Halt {
-        Halt::Kernel(error)
-    }
-}
-
-impl fmt::Display for Halt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Halt::Kernel(error) => write!(f, "waiting for the kernel failed: {error}"),
-            Halt::Log(why) => write!(f, "the log cannot go on: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for Halt {}
 
 /// `CLIENT PAUSE`.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +147,7 @@ impl<K: Kernel> Core<K> {
     ) -> Core<K> {
         let config = ShardConfig { key_seed: KeySeed::new(shared.key_seed), chance_seed: kernel.entropy(), db_count: settings.db_count };
         let now = kernel.now();
+        let stream_id = shared.run_id.clone();
         let mut core = Core {
             id,
             placement,
@@ -177,6 +155,8 @@ impl<K: Kernel> Core<K> {
             executor: Executor {
                 shard: Shard::new(config),
                 journal: Journal::default(),
+                effects: Effects::default(),
+                turnstile: Turnstile::default(),
                 depends: Lsn(0),
                 holds: Holds::default(),
                 metrics: Metrics::default(),
@@ -214,6 +194,7 @@ impl<K: Kernel> Core<K> {
             scratch_shard: None,
             loading: None,
             saving: None,
+            replication: Replication::new(id, placement.core_count(), stream_id, now.monotonic, &settings),
             entry_clock: EntryClock::new(now),
             now,
             started: now.monotonic,
@@ -323,6 +304,7 @@ impl<K: Kernel> Core<K> {
             self.end_patience();
         }
         self.send_feed(); //              what was shown -> those who watch
+        self.replicate(); //              what was changed -> replicas
         self.snapshot(); //               this shard -> a file, a little at a time
         self.pump_log(); //               what was logged -> one write
         self.flush_dirty(); //            replies -> one send per connection
@@ -337,7 +319,12 @@ impl<K: Kernel> Core<K> {
 
     /// How long the next turn may wait.
     pub fn wait(&mut self) -> Wait {
-        if !self.ready.is_empty() || !self.dirty.is_empty() || self.executor.metrics.wheel_backlog > 0 || self.peers.has_work() {
+        if !self.ready.is_empty()
+            || !self.dirty.is_empty()
+            || self.executor.metrics.wheel_backlog > 0
+            || self.peers.has_work()
+            || self.has_replica_work()
+        {
             return Wait::Poll;
         }
         let mut until_ns = self.round_next.min(self.patience_next).since(self.now.monotonic);
@@ -571,8 +558,8 @@ impl<K: Kernel> Core<K> {
         }
         if conn.sending {
             let class = conn.class();
-            // What a normal client is sent is one reply at the least; what is shown to a watcher can end anywhere.
-            let floor = if class == ClientClass::Normal { REPLY_BYTES_MAX } else { 0 };
+            // What a client is sent is one reply, or one key, at the least; what is shown to a watcher can end anywhere.
+            let floor = if conn.modes.has(Modes::MONITOR) { 0 } else { REPLY_BYTES_MAX };
             let limit = self.executor.settings.output_limit(class);
             if limit.hard_bytes > 0 && conn.output_bytes() > limit.hard_bytes.max(floor) {
                 self.executor.metrics.closed_output_over_limit += 1;
@@ -644,6 +631,7 @@ impl<K: Kernel> Core<K> {
             self.monitors.swap_remove(position);
             self.shared.publish_monitors(self.id, self.monitors.len());
         }
+        self.forget_replica(id);
     }
 
     fn tick(&mut self) {
@@ -668,6 +656,8 @@ impl<K: Kernel> Core<K> {
             let now = self.now_ms();
             self.executor.latency.note(Moment::ExpireCycle, ns, now);
         }
+        let now = self.now_ms();
+        self.executor.tell_removed(now);
         self.log_expiry();
     }
 
@@ -687,6 +677,7 @@ impl<K: Kernel> Core<K> {
         self.log_round();
         self.end_patience();
         self.snapshot_round();
+        self.replica_round();
         if let Some(pause) = self.pause
             && pause.until <= self.now.monotonic
         {
@@ -724,7 +715,7 @@ impl<K: Kernel> Core<K> {
         let mut over = Vec::new();
         for conn in self.connections[from..to].iter_mut().flatten() {
             self.connection_bytes_swept += conn.memory_bytes();
-            if conn.is_over_soft_limit(self.executor.settings.output_limit(conn.class()), now) {
+            if !conn.modes.has(Modes::REPLICA) && conn.is_over_soft_limit(self.executor.settings.output_limit(conn.class()), now) {
                 over.push(conn.id);
                 continue;
             }
@@ -732,7 +723,7 @@ impl<K: Kernel> Core<K> {
                 stuck.push(conn.id);
             } else if idle_ns > 0
                 && now.since(conn.active) > idle_ns
-                && !conn.modes.has(Modes::MONITOR)
+                && !conn.modes.has(Modes::LISTENS)
                 && conn.pending.is_empty()
                 && !conn.sending
             {
@@ -754,7 +745,9 @@ impl<K: Kernel> Core<K> {
             + self.connections.capacity() * size_of::<usize>()
             + self.kernel.memory_bytes()
             + self.peers.memory_bytes()
-            + self.log_bytes();
+            + self.log_bytes()
+            + self.executor.effects.memory_bytes()
+            + self.replication.memory_bytes();
         let shard = self.executor.shard.used_bytes();
         let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
         let max = self.executor.settings.memory_bytes_max;
@@ -770,6 +763,7 @@ impl<K: Kernel> Core<K> {
         let lfu = Lfu { log_factor: settings.lfu_log_factor.into(), decay_minutes: settings.lfu_decay_minutes.into() };
         self.executor.shard.set_eviction(settings.policy, lfu);
         self.apply_durability(&settings);
+        self.replication.apply(&settings);
         self.executor.settings = settings;
         self.share_memory();
     }

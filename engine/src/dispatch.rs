@@ -32,6 +32,9 @@ impl<K: Kernel> Core<K> {
         }
         self.executor.metrics.commands_total += 1;
         let command = request.command;
+        if self.is_out_of_place(id, route, command) {
+            return self.close(id);
+        }
         let skip_before = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLY_SKIP));
         let mut reply = Vec::new();
         let mut until = Lsn(0);
@@ -76,6 +79,16 @@ impl<K: Kernel> Core<K> {
             conn.queue_reply(until, &reply, taken);
             self.park_connection(id);
         }
+    }
+
+    /// Whether a replica says anything but how far it is: an answer would stand in the middle of its stream.
+    fn is_out_of_place(&mut self, id: ConnId, route: Route, command: u16) -> bool {
+        let is_replica = self.connection(id).is_some_and(|conn| conn.modes.has(Modes::REPLICA));
+        let is_odd = is_replica && (route == Route::Unresolved || COMMANDS_BY_NUMBER[usize::from(command)].full_name != "replconf");
+        if is_odd {
+            tracing::warn!("a replica sent a command that is not for replicas; connection closed");
+        }
+        is_odd
     }
 
     /// Answers why a request is not run, if it is not.
@@ -231,6 +244,7 @@ impl<K: Kernel> Core<K> {
             Item::Question(ticket, question) => self.take_question(from, ticket, &question),
             Item::Finding(ticket, finding) => self.take_finding(ticket, *finding),
             Item::Feed(lines) => self.take_feed(&lines),
+            Item::Replica(note) => self.take_note(from, *note),
         }
     }
 

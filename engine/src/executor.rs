@@ -2,12 +2,14 @@
 //!
 //! Whether the request came from a connection of this core, over a lane, or waited for a held key makes no difference here.
 
-use crate::hold::Holds;
+use crate::hold::{DbKey, Holds};
 use crate::journal::Journal;
 use crate::latency::{LatencyMonitor, Moment};
 use crate::metrics::Metrics;
+use crate::replica::Effects;
 use crate::settings::Settings;
 use crate::slowlog::Slowlog;
+use crate::turnstile::Turnstile;
 use shards::command::{COMMANDS_BY_NUMBER, Call, Command, Flags, Handler};
 use shards::log::Lsn;
 use shards::wire::{Args, Proto, Reply};
@@ -20,6 +22,10 @@ pub struct Executor {
     pub shard: Shard,
     /// What the log is to say.
     pub journal: Journal,
+    /// What replicas are to be told.
+    pub effects: Effects,
+    /// Who walks the shard.
+    pub turnstile: Turnstile,
     /// Up to where the log must be durable before the last reply may leave; zero if it may. See [`Executor::take_depends`].
     pub depends: Lsn,
     /// Keys held for commands on several cores.
@@ -74,8 +80,8 @@ impl Executor {
             return self.reject(job, refusal, out, clock);
         }
         if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
-            if logs {
-                self.log_victims(job.now);
+            if logs || self.effects.is_on() {
+                self.tell_removed(job.now);
             }
             return self.reject(job, OUT_OF_MEMORY, out, clock);
         }
@@ -90,6 +96,9 @@ impl Executor {
         }
         if logs {
             self.log(job, command, changes_before);
+        }
+        if self.effects.is_on() {
+            self.tell(job, command, changes_before);
         }
         debug_assert!(out.len() > reply_from, "{} answered nothing", command.name);
         let ended_ns = clock();
@@ -125,20 +134,32 @@ impl Executor {
     /// Appends to the journal what a request has done, and keeps what its reply tells of. Out of line: without a log it is not run.
     #[inline(never)]
     fn log(&mut self, job: &Job<'_>, command: &Command, changes_before: u64) {
-        self.log_victims(job.now);
+        self.tell_removed(job.now);
         if self.shard.changes() != changes_before {
             self.journal.record(&self.shard, job, command);
         }
         self.depends = self.journal.depends(&self.shard, job, command);
     }
 
-    /// Appends which keys had to make room.
-    pub fn log_victims(&mut self, now: u64) {
-        let mut victims: Vec<(Db, Box<[u8]>)> = Vec::new();
+    /// Says what a request has done to those who follow. Out of line: without any it is not run.
+    #[inline(never)]
+    fn tell(&mut self, job: &Job<'_>, command: &Command, changes_before: u64) {
+        self.tell_removed(job.now);
+        if self.shard.changes() != changes_before {
+            self.effects.record(&self.shard, job, command);
+        }
+    }
+
+    /// Tells the log which keys had to make room, and those who follow that these and expired ones are gone.
+    pub fn tell_removed(&mut self, now: u64) {
+        let mut victims: Vec<DbKey> = Vec::new();
+        let mut expired: Vec<DbKey> = Vec::new();
         self.shard.drain_victims(&mut |db, key| victims.push((db, key.into())));
+        self.shard.drain_expired(&mut |db, key| expired.push((db, key.into())));
         if self.journal.is_on() {
             victims.iter().for_each(|(db, key)| self.journal.evict(*db, &self.shard.key(key), now));
         }
+        expired.iter().chain(&victims).for_each(|(db, key)| self.effects.record_removal(*db, key));
     }
 
     /// Up to where the log must be durable before the last reply may leave; zero if it may. Asked once.

@@ -156,6 +156,8 @@ pub struct Settle {
     pub joint: JointId,
     /// What to do before letting go.
     pub work: Work,
+    /// How many cores have a part of it.
+    pub cores: usize,
     /// Set if the log must keep what is done together with what other cores do.
     pub part: Option<PartTag>,
     /// The entry's clock.

@@ -141,7 +141,7 @@ impl<K: Kernel> Core<K> {
         }
         let has_room = !hold.room || self.executor.shard.make_room(hold.now);
         if hold.room {
-            self.executor.log_victims(hold.now.max(self.now_ms()));
+            self.executor.tell_removed(hold.now.max(self.now_ms()));
         }
         if !has_room {
             self.wake_waiters(hold.joint);
@@ -242,7 +242,7 @@ impl<K: Kernel> Core<K> {
             }
         }
         for core in held {
-            let settle = Settle { joint: JointId { core: self.id, number }, work: Work::Nothing, part: None, now };
+            let settle = Settle { joint: JointId { core: self.id, number }, work: Work::Nothing, cores: 0, part: None, now };
             self.put(core, Way::Ask, Item::Settle(Box::new(settle)));
         }
     }
@@ -311,8 +311,10 @@ impl<K: Kernel> Core<K> {
         let Core { kernel, executor, .. } = self;
         // What it changes here is nobody's; each core logs what it is sent back.
         executor.journal.mute(true);
+        executor.effects.mute(true);
         executor.run(&job, &mut reply, kernel.stamp_ns(), || kernel.stamp_ns());
         executor.journal.mute(false);
+        executor.effects.mute(false);
         std::mem::swap(&mut scratch, &mut self.executor.shard);
 
         let joint = self.joints.get_mut(&number).expect("under way");
@@ -341,6 +343,7 @@ impl<K: Kernel> Core<K> {
         let joint = self.joints.get_mut(&number).expect("under way");
         let now = joint.now;
         let cores: Vec<CoreId> = joint.parts.iter().map(|part| part.core).collect();
+        let count = cores.len();
         for (part, work) in joint.parts.iter_mut().zip(&works) {
             part.settles = !matches!(work, Work::Nothing);
         }
@@ -348,7 +351,7 @@ impl<K: Kernel> Core<K> {
         let part = self.part_tag(id);
         for (core, work) in cores.into_iter().zip(works) {
             let part = part.clone().filter(|_| !matches!(work, Work::Nothing));
-            self.put(core, Way::Ask, Item::Settle(Box::new(Settle { joint: id, work, part, now })));
+            self.put(core, Way::Ask, Item::Settle(Box::new(Settle { joint: id, work, cores: count, part, now })));
         }
         self.finish_if_settled(number);
     }
@@ -374,7 +377,7 @@ impl<K: Kernel> Core<K> {
 
     /// The work of a command over several cores on this one. Ends the hold, unless it is kept until other cores' parts are durable.
     pub(crate) fn take_settle(&mut self, settle: Settle) {
-        let Settle { joint, work, part, now } = settle;
+        let Settle { joint, work, cores, part, now } = settle;
         let now = now.max(self.now_ms());
         let held = part.as_ref().is_some_and(|part| part.mode == PartMode::Held) && !planted(Bug::HoldsReleasedEarly);
         let tagged = part.is_some();
@@ -383,7 +386,7 @@ impl<K: Kernel> Core<K> {
         }
         let (reply, mut until) = match work {
             Work::Nothing => (None, Lsn(0)),
-            Work::Run(request) => (Some(self.run_part(&request, now)), self.executor.take_depends()),
+            Work::Run(request) => (Some(self.run_settled(joint, cores, &request, now)), self.executor.take_depends()),
             Work::Store(records) => (Some(Vec::new()), self.store_records(&records, now)),
         };
         if tagged {
@@ -404,6 +407,17 @@ impl<K: Kernel> Core<K> {
         }
     }
 
+    /// Runs this core's part. If it is on all keys, replicas are told once, when every core has done its own.
+    fn run_settled(&mut self, joint: JointId, cores: usize, request: &Request, now: u64) -> Vec<u8> {
+        if COMMANDS_BY_NUMBER[usize::from(request.command)].spread != Spread::Everywhere {
+            return self.run_part(request, now);
+        }
+        self.executor.effects.set_joint(Some((joint, cores)));
+        let reply = self.run_part(request, now);
+        self.executor.effects.set_joint(None);
+        reply
+    }
+
     /// Puts records that another core has made. Up to where the log must be durable before that may be told.
     fn store_records(&mut self, records: &[Replacement], now: u64) -> Lsn {
         let Executor { shard, journal, .. } = &mut self.executor;
@@ -422,6 +436,12 @@ impl<K: Kernel> Core<K> {
                 journal.store(*db, &key, record.as_deref(), now, Some(index) < last_logged);
                 until = until.max(journal.park_until(journal.ladder().level(*db), journal.last()));
             }
+        }
+        if self.executor.effects.is_on() {
+            self.executor.tell_removed(now);
+            let keys: Vec<(Db, &[u8])> = records.iter().map(|(db, key, _)| (*db, &**key)).collect();
+            let Executor { shard, effects, .. } = &mut self.executor;
+            effects.record_keys(shard, &keys, now);
         }
         until
     }

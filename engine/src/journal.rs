@@ -317,12 +317,7 @@ impl Journal {
     /// single namespace, can repeat.
     fn record_effects(&mut self, shard: &Shard, job: &Job<'_>, command: &Command, other: Option<Db>) {
         let mut effects: Vec<(Db, Key<'_>)> =
-            written_keys(command, job.args).map(|index| (job.db, shard.key(job.args.get(index)))).collect();
-        match other {
-            Some(other) if command.name == "move" => effects.push((other, job.key)),
-            Some(other) => effects.iter_mut().for_each(|(db, _)| *db = other),
-            None => {}
-        }
+            written(command, job.args, job.db, other).into_iter().map(|(db, key)| (db, shard.key(key))).collect();
         effects.retain(|(db, _)| self.ladder.level(*db) != Level::None);
         let count = effects.len();
         for (nth, (db, key)) in effects.into_iter().enumerate() {
@@ -542,7 +537,7 @@ const SWAP_BETWEEN_LEVELS: &[u8] = b"-ERR namespaces cannot be swapped while onl
 const TOO_LARGE: &[u8] = b"-ERR a command of more than 768 MiB cannot be logged\r\n";
 
 /// The namespace that a command reaches into beside its own.
-fn other_db(command: &Command, args: Args<'_>) -> Option<Db> {
+pub(crate) fn other_db(command: &Command, args: Args<'_>) -> Option<Db> {
     let word = match command.name {
         "move" => args.get(2),
         "copy" => {
@@ -554,13 +549,20 @@ fn other_db(command: &Command, args: Args<'_>) -> Option<Db> {
     shards::number::parse_u64(word).and_then(|number| u16::try_from(number).ok()).map(Db)
 }
 
-/// The indices of keys that a command may write.
-fn written_keys<'a>(command: &'a Command, args: Args<'a>) -> impl Iterator<Item = usize> + 'a {
-    command.key_specs.iter().flatten().filter(|spec| !spec.access.has(KeyAccess::RO)).flat_map(move |spec| {
+/// The keys that a command may have written, each with its namespace; `other` is the one it reaches into beside its own.
+pub(crate) fn written<'a>(command: &Command, args: Args<'a>, db: Db, other: Option<Db>) -> Vec<(Db, &'a [u8])> {
+    let specs = command.key_specs.iter().flatten().filter(|spec| !spec.access.has(KeyAccess::RO));
+    let indices = specs.flat_map(|spec| {
         let first = spec.first as usize;
         let last = if spec.last < 0 { args.len() - usize::from(spec.last.unsigned_abs()) } else { first + spec.last as usize };
         (first..=last.min(args.len() - 1)).step_by(spec.step as usize)
-    })
+    });
+    let leaves = command.name == "move";
+    let mut keys: Vec<(Db, &[u8])> = indices.map(|index| (other.filter(|_| !leaves).unwrap_or(db), args.get(index))).collect();
+    if let Some(other) = other.filter(|_| leaves) {
+        keys.push((other, args.get(1)));
+    }
+    keys
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! requests only while it can put answers. So two cores that are both full cannot wait for each other.
 
 use crate::hold::{Held, Hold, JointId, Settle};
+use crate::replica::Note;
 use crate::survey::{Finding, Question};
 use netio::ConnId;
 use shards::wire::{Args, Proto, Span};
@@ -57,6 +58,8 @@ pub enum Item {
     Finding(Ticket, Box<Finding>),
     /// Lines for those in `MONITOR`. Not answered.
     Feed(Arc<[u8]>),
+    /// About replicas. Not answered.
+    Replica(Box<Note>),
 }
 
 /// A request that travels.

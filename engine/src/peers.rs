@@ -123,6 +123,11 @@ impl<W: Wake> Peers<W> {
         self.links.iter_mut().any(|link| link.asks.is_heavy() && link.asks_out.is_full())
     }
 
+    /// Whether what is put for `core` leaves at the end of this turn.
+    pub fn has_room(&mut self, core: CoreId) -> bool {
+        !self.link(core).asks_out.is_full()
+    }
+
     /// The next parcel of answers, and who sent it.
     pub fn next_answers(&mut self) -> Option<(CoreId, Parcel)> {
         self.links.iter_mut().find_map(|link| Some((link.core, link.answers_in.receive()?)))

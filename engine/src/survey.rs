@@ -4,6 +4,7 @@ use crate::latency::Event;
 use crate::log::LogCounts;
 use crate::metrics::Metrics;
 use crate::placement::CoreId;
+use crate::replica::Standing;
 use crate::settings::Settings;
 use crate::slowlog::SlowRequest;
 use shards::Slot;
@@ -69,6 +70,8 @@ pub enum Question {
     ActiveExpire(bool),
     /// A number that says what your databases hold.
     Digest,
+    /// How does replication stand? Asked of core 0.
+    Standing,
 }
 
 /// Which clients are meant; all conditions must hold.
@@ -90,7 +93,7 @@ pub struct ClientFilter {
     pub skip: Option<u64>,
 }
 
-/// Types of clients as `CLIENT LIST` knows them. There are only normal ones so far.
+/// Types of clients as `CLIENT LIST` knows them. There are normal ones and replicas so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// Anybody, those in `MONITOR` included.
@@ -140,6 +143,8 @@ pub enum Finding {
     Keys(Vec<Vec<u8>>),
     /// A number.
     Count(u64),
+    /// How replication stands, if this core knows.
+    Standing(Option<Box<Standing>>),
     /// Done.
     Done,
 }
@@ -202,6 +207,8 @@ pub struct CoreStats {
     pub monitor_lines_dropped: u64,
     /// What was logged; none without a directory.
     pub log: Option<LogStats>,
+    /// How replication stands, if this core knows.
+    pub replication: Option<Box<Standing>>,
     /// Changes of the shard that no snapshot shows.
     pub changes_unsaved: u64,
     /// By how many milliseconds the entry clock is ahead of the machine's.

@@ -28,6 +28,8 @@ fn executor(ladder: &str) -> Executor {
     Executor {
         shard: shard(1),
         journal,
+        effects: crate::replica::Effects::default(),
+        turnstile: crate::turnstile::Turnstile::default(),
         depends: Lsn(0),
         holds: Holds::default(),
         metrics: Metrics::default(),

@@ -384,7 +384,7 @@ impl<K: Kernel> Core<K> {
             .filter(|conn| {
                 (filter.ids.is_empty() || filter.ids.contains(&conn.client_id))
                     && filter.skip != Some(conn.client_id)
-                    && filter.kind.is_none_or(|kind| kind == ClientKind::Normal)
+                    && filter.kind.is_none_or(|kind| kind == kind_of(conn))
                     && filter.user.as_ref().is_none_or(|user| user.as_bytes() == DEFAULT_USER && conn.authenticated)
                     && filter.age_s_min.is_none_or(|age| now.since(conn.since) / 1_000_000_000 >= age)
                     && filter.addr.as_ref().is_none_or(|addr| *addr == self.peer_text(conn))
@@ -395,7 +395,7 @@ impl<K: Kernel> Core<K> {
     }
 
     /// The client's address as Redis writes it.
-    pub(super) fn peer_text(&self, conn: &Connection) -> String {
+    pub(crate) fn peer_text(&self, conn: &Connection) -> String {
         self.kernel.peer_addr(conn.id).map_or_else(|| self.unix_text(conn), |addr| addr.to_string())
     }
 
@@ -463,8 +463,13 @@ impl<K: Kernel> Core<K> {
     }
 }
 
+fn kind_of(conn: &Connection) -> ClientKind {
+    if conn.modes.has(Modes::REPLICA) { ClientKind::Replica } else { ClientKind::Normal }
+}
+
 fn flags_text(conn: &Connection) -> String {
     let marks = [
+        (Modes::REPLICA, 'S'),
         (Modes::MONITOR, 'O'),
         (Modes::CLOSE_AFTER_REPLY, 'c'),
         (Modes::UNIX, 'U'),

@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::hold::Request;
 use crate::memory::{available_bytes, machine_bytes};
 use crate::metrics::Metrics;
+use crate::replica::{Follower, Stage, Standing, SyncCounts};
 use crate::serve::memory::Usage;
 use crate::serve::{REDIS_VERSION, merged_dbs, stats_of};
 use crate::survey::{CoreStats, DbStats, LogStats, Question};
@@ -238,7 +239,7 @@ impl View {
             "mem_fragmentation_ratio": format_args!("{:.2}", self.usage.fragmentation()),
             "mem_fragmentation_bytes": beyond,
             "mem_not_counted_for_evict": 0,
-            "mem_replication_backlog": 0,
+            "mem_replication_backlog": self.standing().map_or(0, |standing| standing.kept_bytes),
             "mem_total_replication_buffers": 0,
             "mem_clients_slaves": 0,
             "mem_clients_normal": connection_bytes,
@@ -323,6 +324,7 @@ impl View {
     fn tell_stats(&self, text: &mut String) {
         let Metrics { rate, rate_in, rate_out, .. } = &self.metrics;
         let metrics = &self.metrics;
+        let syncs = self.standing().map_or_else(SyncCounts::default, |standing| standing.counts);
         fields!(text,
             "total_connections_received": metrics.connections_total,
             "total_commands_processed": metrics.commands_total,
@@ -336,9 +338,9 @@ impl View {
             "instantaneous_input_repl_kbps": "0.00",
             "instantaneous_output_repl_kbps": "0.00",
             "rejected_connections": metrics.connections_rejected,
-            "sync_full": 0,
-            "sync_partial_ok": 0,
-            "sync_partial_err": 0,
+            "sync_full": syncs.full,
+            "sync_partial_ok": syncs.partial,
+            "sync_partial_err": syncs.partial_refused,
             "expired_subkeys": 0,
             "expired_keys": self.counts.expired,
             "expired_stale_perc": "0.00",
@@ -388,19 +390,34 @@ impl View {
         );
     }
 
+    fn standing(&self) -> Option<&Standing> {
+        self.cores.iter().find_map(|core| core.replication.as_deref())
+    }
+
     fn tell_replication<K: Kernel>(&self, core: &Core<K>, text: &mut String) {
+        let Some(standing) = self.standing() else { return };
+        fields!(text, "role": "master", "connected_slaves": standing.followers.len());
+        for (index, follower) in standing.followers.iter().enumerate() {
+            let state = match follower.stage {
+                Stage::Waiting => "wait_bgsave",
+                Stage::Sending => "send_bulk",
+                Stage::Online => "online",
+            };
+            let Follower { address, port, acked, acked_at, .. } = follower;
+            let lag = core.now.monotonic.since(*acked_at) / 1_000_000_000;
+            let _ = write!(text, "slave{index}:ip={address},port={port},state={state},offset={acked},lag={lag}\r\n");
+        }
+        let first = if standing.is_kept { standing.offset - standing.kept_bytes + 1 } else { 0 };
         fields!(text,
-            "role": "master",
-            "connected_slaves": 0,
             "master_failover_state": "no-failover",
-            "master_replid": core.shared.run_id,
+            "master_replid": standing.id,
             "master_replid2": "0000000000000000000000000000000000000000",
-            "master_repl_offset": 0,
+            "master_repl_offset": standing.offset,
             "second_repl_offset": -1,
-            "repl_backlog_active": 0,
-            "repl_backlog_size": 0,
-            "repl_backlog_first_byte_offset": 0,
-            "repl_backlog_histlen": 0,
+            "repl_backlog_active": u8::from(standing.is_kept),
+            "repl_backlog_size": core.executor.settings.backlog_bytes,
+            "repl_backlog_first_byte_offset": first,
+            "repl_backlog_histlen": standing.kept_bytes,
         );
     }
 

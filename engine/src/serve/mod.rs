@@ -16,6 +16,7 @@ mod memory;
 mod monitor;
 mod persistence;
 mod redaction;
+mod replication;
 mod server;
 mod slowlog;
 
@@ -127,17 +128,20 @@ fn serve_of<K: Kernel>(name: &str) -> Option<Serve<K>> {
         "monitor" => monitor::monitor,
         "ping" => connection::ping,
         "quit" => connection::quit,
-        "replicaof" | "slaveof" => server::replicaof,
+        "psync" => replication::psync,
+        "replconf" => replication::replconf,
+        "replicaof" | "slaveof" => replication::replicaof,
         "reset" => connection::reset,
-        "role" => server::role,
+        "role" => replication::role,
         "save" => persistence::save,
         "select" => connection::select,
         "shutdown" => server::shutdown,
         "slowlog|get" => slowlog::get,
         "slowlog|len" => slowlog::len,
         "slowlog|reset" => slowlog::reset,
+        "sync" => replication::sync,
         "time" => server::time,
-        "wait" => server::wait,
+        "wait" => replication::wait,
         "waitaof" => server::waitaof,
         _ if name.ends_with("|help") => command::help,
         _ if name.starts_with("cluster|") => cluster::cluster,
@@ -220,6 +224,24 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn wait_in_vain(&mut self, id: ConnId, until: MonotonicNs, reply: Vec<u8>) {
         self.survey_cores(id, &[], Question::Sync, Box::new(|_, _, _, _| unreachable!("nobody was asked")));
         self.limit_survey(id, until, reply);
+    }
+
+    /// The connection's survey, if it is still under way, and will not come to its end by itself: from now on the answer is `reply`
+    /// when the time is over, or at once.
+    pub(crate) fn answer_in_vain(&mut self, ticket: Ticket, reply: Vec<u8>, at_once: bool) {
+        let Some(survey) = self.surveys.get_mut(&ticket).filter(|survey| survey.patience.is_some()) else { return };
+        if let Some((until, last)) = &mut survey.patience {
+            *last = reply;
+            if at_once {
+                *until = MonotonicNs(0);
+                self.patience_next = MonotonicNs(0);
+            }
+        }
+    }
+
+    /// The survey of this connection that has not been answered.
+    pub(crate) fn survey_of(&self, id: ConnId) -> Option<Ticket> {
+        self.surveys.iter().find(|(ticket, survey)| ticket.conn == id && survey.then.is_some()).map(|(ticket, _)| *ticket)
     }
 
     /// Answers those who have waited long enough, who are about to be closed, or who do not listen any more.

@@ -1,4 +1,4 @@
-//! What every core answers about itself, and the commands about the server as a whole: `TIME`, `SHUTDOWN`, `WAIT`, `ROLE`, ….
+//! What every core answers about itself, and the commands about the server as a whole: `TIME`, `SHUTDOWN`, `WAITAOF`, ….
 
 use crate::core::Core;
 use crate::hold::Request;
@@ -23,45 +23,8 @@ pub(super) fn time<K: Kernel>(core: &mut Core<K>, _id: ConnId, request: &Request
     reply.bulk_integer(us as i64);
 }
 
-/// `ROLE`: the leader of nobody.
-pub(super) fn role<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    let mut reply = Reply::new(out, request.proto);
-    reply.array(3);
-    reply.bulk(b"master");
-    reply.integer(0);
-    reply.array(0);
-}
-
-/// `REPLICAOF`, `SLAVEOF`: following nobody is what this server does.
-pub(super) fn replicaof<K: Kernel>(_core: &mut Core<K>, _id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    let args = request.args();
-    let mut reply = Reply::new(out, request.proto);
-    if args.get(1).eq_ignore_ascii_case(b"no") && args.get(2).eq_ignore_ascii_case(b"one") {
-        return reply.ok();
-    }
-    reply.error("ERR this server cannot follow another one");
-}
-
-/// `WAIT numreplicas timeout`: how many replicas have confirmed. There are none, so whoever wants one waits for its timeout.
-pub(super) fn wait<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
-    let args = request.args();
-    let mut reply = Reply::new(out, request.proto);
-    let (Some(replicas), Some(timeout)) = (number::parse_i64(args.get(1)), number::parse_i64(args.get(2))) else {
-        return reply.error(texts::NOT_INTEGER);
-    };
-    if timeout < 0 {
-        return reply.error("ERR timeout is negative");
-    }
-    if replicas <= 0 {
-        return reply.integer(0);
-    }
-    let mut none = Vec::new();
-    Reply::new(&mut none, request.proto).integer(0);
-    core.wait_in_vain(id, timeout_of(core, timeout), none);
-}
-
 /// When a timeout of so many milliseconds, which begins now, is over. Zero means never.
-fn timeout_of<K: Kernel>(core: &Core<K>, ms: i64) -> MonotonicNs {
+pub(super) fn timeout_of<K: Kernel>(core: &Core<K>, ms: i64) -> MonotonicNs {
     match ms {
         0 => NEVER,
         ms => MonotonicNs(core.now.monotonic.0.saturating_add((ms as u64).saturating_mul(1_000_000))),
@@ -199,6 +162,7 @@ impl<K: Kernel> Core<K> {
                 return Finding::Count(self.executor.shard.count_in_slot(*slot, now) as u64);
             }
             Question::Digest => return Finding::Count(self.digest()),
+            Question::Standing => return Finding::Standing(self.replication.standing().map(Box::new)),
             Question::KeysInSlot { slot, count_max } => return Finding::Keys(self.keys_in_slot(*slot, *count_max)),
             Question::Sleep { ns } => std::thread::sleep(Duration::from_nanos(*ns)),
             Question::ActiveExpire(on) => self.active_expire = *on,
@@ -237,6 +201,7 @@ impl<K: Kernel> Core<K> {
             client_output_max: conns().map(|conn| conn.output.capacity() as u64).max().unwrap_or(0),
             monitor_lines_dropped: self.monitor_lines_dropped,
             log: self.log_stats(),
+            replication: self.replication.standing().map(Box::new),
             changes_unsaved: self.changes_unsaved(),
             clock_ahead_ms: self.entry_clock.ahead_ms(),
             age_ns: self.now.monotonic.since(self.started),

@@ -3,10 +3,12 @@
 use super::Snapshots;
 use crate::board::Board;
 use crate::directory::Directory;
+use crate::executor::Executor;
 use crate::keys::Keys;
 use crate::load::Chunks;
 use crate::seal::{Compression, Seal, Unopened, Unseal};
 use crate::task::{Answer, Desk, Open};
+use crate::turnstile::Walker;
 use netio::{Aligned, FileDone, FileFailure, FileRequest};
 use shards::PartitionId;
 use shards::log::{
@@ -146,13 +148,25 @@ impl Share {
         loop {
             let clock_ms = self.desk.now_ms();
             let generation = self.stream.generation;
-            let next = self
+            let begun = self
                 .desk
                 .act(move |executor| {
-                    executor.shard.snapshot_begin(PartitionId(partition), clock_ms);
-                    Lsn(executor.journal.last().0 + 1)
+                    let may = executor.turnstile.enter(Walker::Snapshot);
+                    may.then(|| {
+                        executor.shard.snapshot_begin(PartitionId(partition), clock_ms);
+                        Lsn(executor.journal.last().0 + 1)
+                    })
                 })
                 .await;
+            let Some(next) = begun else {
+                // A replica is being given another partition.
+                if self.snapshots().is_cancelled() {
+                    self.desk.act(|executor| executor.turnstile.leave(Walker::Snapshot)).await;
+                    return Err(Ended::Cancelled);
+                }
+                self.desk.turn().await;
+                continue;
+            };
             let (at, as_of) = (output.at, (generation, next));
             SnapshotItem::SectionStart { partition, as_of, clock_ms }.encode(&mut output.items);
             if let Some((count, digest)) = self.write_records(output).await? {
@@ -169,7 +183,7 @@ impl Share {
     async fn write_records(&self, output: &mut Output) -> Result<Option<(u64, u64)>, Ended> {
         loop {
             if self.snapshots().is_cancelled() {
-                self.desk.act(|executor| executor.shard.snapshot_abort()).await;
+                self.abort().await;
                 return Err(Ended::Cancelled);
             }
             let mut items = std::mem::take(&mut output.items);
@@ -183,15 +197,29 @@ impl Share {
             output.items = items;
             let sealed = if output.items.len() >= BLOCK_BYTES_TARGET { output.seal().await } else { Ok(()) };
             if let Err(failure) = sealed {
-                self.desk.act(|executor| executor.shard.snapshot_abort()).await;
+                self.abort().await;
                 return Err(failure.into());
             }
             match step {
                 Step::More => self.desk.turn().await,
-                Step::Done { count, digest } => return Ok(Some((count, digest))),
-                Step::Restart => return Ok(None),
+                Step::Done { count, digest } => {
+                    self.desk.act(|executor| executor.turnstile.leave(Walker::Snapshot)).await;
+                    return Ok(Some((count, digest)));
+                }
+                Step::Restart => {
+                    self.desk.act(|executor| executor.turnstile.leave(Walker::Snapshot)).await;
+                    return Ok(None);
+                }
             }
         }
+    }
+
+    async fn abort(&self) {
+        let abort = |executor: &mut Executor| {
+            executor.shard.snapshot_abort();
+            executor.turnstile.leave(Walker::Snapshot);
+        };
+        self.desk.act(abort).await;
     }
 
     /// Reads the file back, past the page cache where that is possible: every checksum, every section's count and digest.

@@ -6,6 +6,8 @@ mod bounds;
 mod durable;
 /// What a directory is recovered to, and what is refused.
 mod recovery;
+/// Servers of another kind that follow this one.
+mod replicas;
 /// What the log is when it is compressed and encrypted.
 mod sealed;
 /// What the engine answers itself, command by command.

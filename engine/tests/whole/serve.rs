@@ -443,7 +443,7 @@ fn words_about_the_server() {
         a> REPLICAOF no one
         = +OK
         a> REPLICAOF host 6379
-        = -ERR this server cannot follow another one
+        = -ERR this server does not follow another one; …
         a> BGSAVE
         = -ERR nothing can be saved: …
         a> SHUTDOWN ABORT

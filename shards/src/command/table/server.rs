@@ -86,10 +86,21 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("server", "1.0.0", "O(1) for each command seen")
         .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE])
         .says("", "Shows every command as it arrives."),
+    Command::new("psync", 3, Engine)
+        .about("server", "2.8.0", "O(n) in all keys, or in what was missed")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::NO_MULTI, Flags::NO_ASYNC_LOADING])
+        .says(
+            "replicationid offset:integer",
+            "Makes the client a replica: it is sent what it missed, or all keys, and then what is written.",
+        ),
+    Command::new("replconf", -1, Engine)
+        .about("server", "3.0.0", "O(1)")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::LOADING, Flags::STALE, Flags::ALLOW_BUSY])
+        .says("[option value]...", "What a replica says of itself, and how far it is."),
     Command::new("replicaof", 3, Engine)
         .about("server", "5.0.0", "O(1)")
         .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::STALE, Flags::NO_ASYNC_LOADING])
-        .says("(host port | NO ONE)", "Follows nobody: NO ONE is accepted, a leader is refused."),
+        .says("(host port | NO ONE)", "Follows nobody: NO ONE is accepted, a leader is refused; `corewheel import` brings its data."),
     Command::new("restore-asking", -4, Shard(dump::restore))
         .about("server", "3.0.0", "O(n) in the size of the value")
         .flags(&[Flags::WRITE, Flags::DENYOOM, Flags::ASKING])
@@ -126,6 +137,10 @@ pub(super) const COMMANDS: &[Command] = &[
         .categories(&[Category::Keyspace, Category::Dangerous])
         .spread(Spread::Everywhere)
         .says("index1 index2", "Exchanges two databases."),
+    Command::new("sync", 1, Engine)
+        .about("server", "1.0.0", "O(n) in all keys")
+        .flags(&[Flags::ADMIN, Flags::NOSCRIPT, Flags::NO_MULTI, Flags::NO_ASYNC_LOADING])
+        .says("", "Sends all keys as one RDB file, and then what is written."),
     Command::new("time", 1, Engine)
         .about("server", "2.6.0", "O(1)")
         .flags(&[Flags::LOADING, Flags::STALE, Flags::FAST])
