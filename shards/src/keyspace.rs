@@ -87,6 +87,26 @@ impl Keyspace {
         (timed, sum)
     }
 
+    /// Makes room for so many entries of a partition that has none.
+    pub(crate) fn reserve(&mut self, heap: &mut Heap, partition: PartitionId, entries: usize) {
+        self.make_tables(heap);
+        self.shape(heap, partition, |table, heap| table.reserve(heap, entries));
+    }
+
+    /// Gives back the room that a partition's entries do not need.
+    pub(crate) fn fit(&mut self, heap: &mut Heap, partition: PartitionId) {
+        if self.has_tables() {
+            self.shape(heap, partition, Table::fit);
+        }
+    }
+
+    fn shape(&mut self, heap: &mut Heap, partition: PartitionId, shape: impl FnOnce(&mut Table, &mut Heap)) {
+        let table = &mut self.tables[usize::from(partition.0)];
+        let before = table.directory_bytes();
+        shape(table, heap);
+        heap.note_directory(before, table.directory_bytes());
+    }
+
     pub(crate) fn insert(&mut self, heap: &mut Heap, partition: PartitionId, hash: u32, handle: Handle) {
         self.make_tables(heap);
         let index = usize::from(partition.0);

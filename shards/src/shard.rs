@@ -14,7 +14,7 @@ use crate::keyspace::Keyspace;
 use crate::record::{self, Record, Shape};
 use crate::replay::Replaying;
 use crate::slot::Slot;
-use crate::snapshot::{Assembly, NOT_WALKING, Walk};
+use crate::snapshot::{NOT_WALKING, Walk};
 use crate::table::Place;
 use crate::wheel::Wheel;
 
@@ -138,7 +138,6 @@ pub struct Shard {
     pub(crate) walked: u16,
     pub(crate) walk: Option<Box<Walk>>,
     /// What has come of a long record that is being loaded.
-    pub(crate) assembly: Assembly,
     pub(crate) victims: Victims,
     pub(crate) expired: Victims,
     pub(crate) replaying: Replaying,
@@ -172,7 +171,6 @@ impl Shard {
             changes: 0,
             walked: NOT_WALKING,
             walk: None,
-            assembly: Assembly::default(),
             victims: Victims::default(),
             expired: Victims::default(),
             replaying: Replaying::default(),
@@ -464,6 +462,20 @@ impl Shard {
     /// `Err` if the bytes are not a record.
     pub fn import(&mut self, db: Db, key: &Key<'_>, record: &[u8], now: u64) -> Result<(), MalformedRecord> {
         let record = Record::check(record)?;
+        if self.locate(db, key).is_none() && record.key() == key.bytes {
+            // The bytes as they are: a record has only one layout.
+            self.changes += 1;
+            if self.walked == key.partition().0 {
+                self.leave_before(db, key.hash, key.bytes, None);
+            }
+            let handle = self.heap.take(record.bytes().len());
+            self.heap.bytes_mut(handle)[..record.bytes().len()].copy_from_slice(record.bytes());
+            let keyspace = &mut self.dbs[usize::from(db.0)];
+            keyspace.insert(&mut self.heap, key.partition(), key.hash, handle);
+            keyspace.note_deadline(None, record.deadline());
+            self.arm(handle, now);
+            return Ok(());
+        }
         let expiry = record.deadline().map_or(Expiry::Never, Expiry::At);
         self.put(db, key, record.kind(), record.value(), expiry, now);
         let (_, handle) = self.locate(db, key).expect("just put");

@@ -10,6 +10,7 @@ use crate::seal::{Unopened, Unseal};
 use netio::Aligned;
 use shards::log::{Blocks, FrameHeader, LogError, Manifest, SEGMENT_HEADER_BYTES, Section, SegmentHeader, SegmentKind};
 use shards::snapshot::{SnapshotItem, Tally};
+use shards::{Db, Key, PartitionId};
 use std::ops::Range;
 
 /// Bytes put in place before other things may have their turn.
@@ -28,6 +29,9 @@ struct Placing {
     /// The section whose records come now, if it is one of them.
     active: Option<Section>,
     tally: Tally,
+    /// Of the active section: records put so far, and the database of the last.
+    placed: u64,
+    db: Option<Db>,
     /// Sections that are not in place yet.
     left: usize,
     /// Since it was last asked: records put, and bytes of the blocks met.
@@ -74,6 +78,8 @@ impl Share {
             sections,
             active: None,
             tally: Tally::default(),
+            placed: 0,
+            db: None,
             left,
             records: 0,
             bytes: 0,
@@ -135,43 +141,54 @@ impl Placing {
         while let Some(item) = SnapshotItem::take(&mut left)? {
             items.push(item);
         }
+        // The keys of the items that come next, hashed when their buckets were asked for.
+        let mut ahead = [None; AHEAD];
         for (index, item) in items.iter().enumerate() {
+            let key = ahead[index % AHEAD].take();
             if self.active.is_some()
-                && let Some(SnapshotItem::Record { db, .. }) = items.get(index + AHEAD)
-                && let Some(key) = items[index + AHEAD].key()
+                && let Some(next @ SnapshotItem::Record { db, .. }) = items.get(index + AHEAD)
+                && let Some(key) = next.key()
             {
                 let key = executor.shard.key(key);
                 executor.shard.prefetch_bucket(*db, key.slot, key.hash);
+                ahead[index % AHEAD] = Some(key);
             }
-            self.take_item(header.at, item, executor)?;
+            self.take_item(header.at, item, key, executor)?;
         }
         Ok(())
     }
 
-    fn take_item(&mut self, at: u64, item: &SnapshotItem<'_>, executor: &mut Executor) -> Result<(), LogError> {
+    fn take_item(&mut self, at: u64, item: &SnapshotItem<'_>, key: Option<Key<'_>>, executor: &mut Executor) -> Result<(), LogError> {
         let wrong = |why: &'static str| Err(LogError { place: 0, why: why.into() });
         if let SnapshotItem::SectionStart { partition, as_of, clock_ms } = *item {
             // A section that was begun again counts only where the manifest says that it begins.
             self.active = self.sections.iter().find(|section| section.partition == partition && section.at == at).cloned();
-            self.tally = Tally::default();
+            (self.tally, self.placed, self.db) = (Tally::default(), 0, None);
             return match &self.active {
                 Some(section) if (section.as_of, section.clock_ms) != (as_of, clock_ms) => wrong("a section of another moment"),
                 _ => Ok(()),
             };
         }
         let Some(section) = &self.active else { return Ok(()) };
-        self.tally.add(item)?;
-        match *item {
-            SnapshotItem::Record { .. } | SnapshotItem::Slice { .. } => {
-                self.records += 1;
-                executor.shard.load_item(item, section.clock_ms)
+        if let Some((db, record)) = self.tally.add(item)? {
+            if self.db.replace(db) != Some(db) {
+                // All that are left may be this database's; what it does not need is given back at the section's end.
+                let left = section.count.saturating_sub(self.placed);
+                executor.shard.load_ahead(db, PartitionId(section.partition), left as usize);
             }
+            self.placed += 1;
+            return executor.shard.load(db, key, record, section.clock_ms);
+        }
+        match *item {
+            SnapshotItem::Record { .. } | SnapshotItem::Slice { .. } => Ok(()),
             SnapshotItem::SectionEnd { partition, count, digest } => {
                 if (partition, count, digest) != (section.partition, section.count, section.digest) {
                     return wrong("a section that is not what the manifest says");
                 }
+                executor.shard.loaded(PartitionId(partition));
                 self.active = None;
                 self.left -= 1;
+                self.records += count;
                 Ok(())
             }
             _ => wrong("a section that has no end"),

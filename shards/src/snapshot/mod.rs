@@ -9,7 +9,7 @@ mod walk;
 pub use walk::Step;
 pub(crate) use walk::{NOT_WALKING, Walk};
 
-use crate::key::{Db, Key};
+use crate::key::{Db, Key, PartitionId};
 use crate::log::{Generation, LogError, Lsn, varint};
 use crate::record::{MalformedRecord, Record};
 use crate::scan::digest_of;
@@ -129,7 +129,7 @@ impl<'a> SnapshotItem<'a> {
         Ok(Some(item))
     }
 
-    /// The key of a record that is whole, to ask for its cache lines ahead of [`Shard::load_item`].
+    /// The key of a record that is whole, to ask for its cache lines ahead of [`Shard::load`].
     pub fn key(&self) -> Option<&'a [u8]> {
         let SnapshotItem::Record { bytes, .. } = *self else { return None };
         Record::check(bytes).ok().map(Record::key)
@@ -232,58 +232,65 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Takes the next item; at a section's end, compares. A start and a void begin again at nothing.
+    /// Takes the next item; at a section's end, compares. A start and a void begin again at nothing. Gives the record that
+    /// became whole with this item, if one did: its database and its bytes.
     ///
     /// # Errors
     /// If a record is none, or if the section is not what its end says.
-    pub fn add(&mut self, item: &SnapshotItem<'_>) -> Result<(), LogError> {
-        if let SnapshotItem::SectionEnd { count, digest, .. } = *item {
-            let is_right = !self.assembly.is_open() && (count, digest) == (self.count, self.digest);
-            *self = Tally::default();
-            return if is_right { Ok(()) } else { Err(LogError::new(0, "a section that does not hold what its end says")) };
-        }
-        match self.assembly.add(item)? {
-            Some((_, record)) => {
-                self.count += 1;
-                self.digest ^= digest_of(&Found::new(record));
+    pub fn add<'s>(&'s mut self, item: &SnapshotItem<'s>) -> Result<Option<(Db, &'s [u8])>, LogError> {
+        match *item {
+            SnapshotItem::Record { .. } | SnapshotItem::Slice { .. } => {}
+            SnapshotItem::SectionEnd { count, digest, .. } => {
+                let is_right = !self.assembly.is_open() && (count, digest) == (self.count, self.digest);
+                *self = Tally::default();
+                return if is_right { Ok(None) } else { Err(LogError::new(0, "a section that does not hold what its end says")) };
             }
-            None if matches!(item, SnapshotItem::Slice { .. }) => {}
-            None => *self = Tally::default(),
+            _ => {
+                *self = Tally::default();
+                return Ok(None);
+            }
         }
-        Ok(())
+        let whole = self.assembly.add(item)?;
+        if let Some((_, record)) = whole {
+            self.count += 1;
+            self.digest ^= digest_of(&Found::new(record));
+        }
+        Ok(whole.map(|(db, record)| (db, record.bytes())))
     }
 }
 
 impl Shard {
-    /// Puts a snapshot's record into this shard, `now` being its section's clock; keeps the pieces of long ones until they
-    /// are whole. Items that are no records do nothing, except that what is left of pieces is forgotten.
+    /// Makes room for `count` keys of a partition that are about to be loaded, so that its table need not grow step by step.
+    /// Does nothing for a table that has entries.
+    pub fn load_ahead(&mut self, db: Db, partition: PartitionId, count: usize) {
+        if db.0 < self.db_count() {
+            self.dbs[usize::from(db.0)].reserve(&mut self.heap, partition, count);
+        }
+    }
+
+    /// Puts a snapshot's record into this shard, `now` being its section's clock. `key` is the record's, if it is hashed already.
     ///
     /// # Errors
     /// If it is not a record, or of a database that there is not. Nothing was put then.
-    pub fn load_item(&mut self, item: &SnapshotItem<'_>, now: u64) -> Result<(), LogError> {
-        let mut assembly = std::mem::take(&mut self.assembly);
-        let result = self.load_whole(&mut assembly, item, now);
-        if assembly.is_open() {
-            self.assembly = assembly;
-        }
-        result
-    }
-
-    fn load_whole(&mut self, assembly: &mut Assembly, item: &SnapshotItem<'_>, now: u64) -> Result<(), LogError> {
-        // What is assembled lives as long as both the item and the pieces before it.
-        let Some((db, record)) = shorter(assembly, item)? else { return Ok(()) };
+    pub fn load(&mut self, db: Db, key: Option<Key<'_>>, record: &[u8], now: u64) -> Result<(), LogError> {
+        let not_one = |MalformedRecord| LogError::new(0, "a record that is none, in a block whose checksum holds");
         if db.0 >= self.db_count() {
             let why = format!("a record of database {}, and there are {}: set `databases` as it was", db.0, self.db_count());
             return Err(LogError { place: 0, why: why.into() });
         }
-        let key: Key<'_> = self.key(record.key());
-        self.import(db, &key, record.bytes(), now).expect("it was checked");
-        Ok(())
+        let key = match key {
+            Some(key) => key,
+            None => self.key(Record::check(record).map_err(not_one)?.key()),
+        };
+        self.import(db, &key, record, now).map_err(not_one)
     }
-}
 
-fn shorter<'s>(assembly: &'s mut Assembly, item: &'s SnapshotItem<'_>) -> Result<Option<(Db, Record<'s>)>, LogError> {
-    assembly.add(item)
+    /// Gives back what [`Shard::load_ahead`] took of a partition and nobody needs.
+    pub fn loaded(&mut self, partition: PartitionId) {
+        for keyspace in &mut self.dbs {
+            keyspace.fit(&mut self.heap, partition);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -366,7 +373,7 @@ mod tests {
         fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let (mut left, mut tally) = (&bytes[..], Tally::default());
             while let Ok(Some(item)) = SnapshotItem::take(&mut left) {
-                let _ = (item.key(), tally.add(&item));
+                let _ = (item.key(), tally.add(&item).is_ok());
             }
         }
     }

@@ -150,6 +150,37 @@ impl Table {
         self.directory[index].bucket_mut(place.bucket as usize).set_handle(usize::from(place.index), handle);
     }
 
+    /// Makes an empty table ready for about so many entries, as it would be had they come one by one. Without effect on any other.
+    pub(crate) fn reserve(&mut self, heap: &mut Heap, entries: usize) {
+        if !self.directory.is_empty() || entries == 0 {
+            return;
+        }
+        let share = |depth: u32| entries.div_ceil(1 << depth);
+        let fits = |depth: &u32| buckets_for(share(*depth)) <= self.buckets_max as usize;
+        let depth = (0..DEPTH_MAX).find(fits).unwrap_or(DEPTH_MAX);
+        self.directory = (0..1 << depth).map(|_| Segment::new(heap, buckets_for(share(depth)), depth)).collect();
+        self.lens = vec![0; 1 << depth];
+        (self.shift, self.deepest) = (32 - depth, 1 << depth);
+    }
+
+    /// Gives back what [`Table::reserve`] took for entries that never came: all of it if none did, else down to what so many
+    /// entries are given at most.
+    pub(crate) fn fit(&mut self, heap: &mut Heap) {
+        if self.len == 0 {
+            return self.clear(heap);
+        }
+        let mut first = 0;
+        while let Some(segment) = self.directory.get(first) {
+            let (segment, pointers, len) = (*segment, self.pointers(*segment), self.lens[first] as usize);
+            if len < segment.bucket_count() * FILL_MIN.midpoint(FILL_MAX) && buckets_for(len) < segment.bucket_count() {
+                let shorter = segment.moved(heap, buckets_for(len));
+                self.point(first, pointers, shorter, len);
+                segment.free(heap);
+            }
+            first += pointers;
+        }
+    }
+
     /// Adds an entry. The caller has seen that its key is absent.
     pub(crate) fn insert(&mut self, heap: &mut Heap, hash: u32, handle: Handle) {
         if self.directory.is_empty() {

@@ -151,3 +151,41 @@ proptest! {
         prop_assert_eq!(stayed, (1..=stay).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn room_made_before_is_what_would_have_grown_and_what_nobody_needs_is_given_back() {
+    for (partition, entries) in [(0, 1), (7, 200), (100, 4_000), (255, 20_000)] {
+        let (mut grown, mut ahead, mut chance) = (Twin::new(partition), Twin::new(partition), Chance::new(3));
+        ahead.table.reserve(&mut ahead.heap, entries);
+        ahead.table.check();
+        let reserved = ahead.table.stats();
+        for handle in 1..=entries as u32 {
+            let hash = chance.next() as u32;
+            grown.insert(hash, handle);
+            ahead.insert(hash, handle);
+        }
+        ahead.check();
+        let (grown, filled) = (grown.table.stats(), ahead.table.stats());
+        assert!(filled.buckets <= grown.buckets + grown.buckets / 8 + 1, "{filled:?}, and {grown:?} had it grown");
+        assert!(filled.buckets <= reserved.buckets + reserved.buckets / 8, "{reserved:?} was nearly enough for {filled:?}");
+        ahead.table.reserve(&mut ahead.heap, 1_000_000);
+        assert_eq!(ahead.table.stats(), filled, "only an empty table is prepared");
+        // Ten times too much, and then nothing at all.
+        let mut spare = Twin::new(partition);
+        spare.table.reserve(&mut spare.heap, entries * 10);
+        (1..=entries as u32).for_each(|handle| spare.insert(chance.next() as u32, handle));
+        spare.table.fit(&mut spare.heap);
+        spare.check();
+        assert!(
+            spare.table.stats().buckets <= 2 * grown.buckets + spare.table.stats().segments,
+            "{:?}, grown {grown:?}",
+            spare.table.stats()
+        );
+        let mut none = Twin::new(partition);
+        none.table.reserve(&mut none.heap, entries);
+        none.table.fit(&mut none.heap);
+        assert_eq!(none.table.stats(), TableStats::default());
+        none.insert(5, 5);
+        none.check();
+    }
+}

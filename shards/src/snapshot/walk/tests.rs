@@ -156,9 +156,12 @@ impl Watched {
         assert_eq!(count, self.expected.len() as u64);
         let (mut tally, mut left, mut loaded) = (Tally::default(), &self.out[..], shard());
         while let Some(item) = SnapshotItem::take(&mut left).unwrap() {
-            tally.add(&item).unwrap();
-            loaded.load_item(&item, self.clock_ms).unwrap();
+            if let Some((db, record)) = tally.add(&item).unwrap() {
+                loaded.load_ahead(db, partition, count as usize);
+                loaded.load(db, None, record, self.clock_ms).unwrap();
+            }
         }
+        loaded.loaded(partition);
         tally.clone().add(&SnapshotItem::SectionEnd { partition: partition.0, count, digest }).unwrap();
         assert!(tally.add(&SnapshotItem::SectionEnd { partition: partition.0, count, digest: digest ^ 1 }).is_err());
         assert_eq!((0..DBS).fold(0, |all, db| all ^ loaded.digest(Db(db), self.clock_ms)), digest);
