@@ -26,6 +26,10 @@ use std::path::PathBuf;
 const WRITE_BYTES: usize = 128 * 1024;
 const WRITE_AGE_NS: u64 = 10_000_000;
 
+/// How long a frame that somebody waits for goes on gathering, at most, while every turn brings more. A sync costs as much as
+/// some ten requests, whatever it syncs; a core that turns without getting anything is idle, and syncs at once.
+const GATHER_NS: u64 = 2_000_000;
+
 /// The write buffer that is kept.
 const BUFFER_BYTES_KEPT: usize = 512 * 1024;
 
@@ -76,6 +80,8 @@ pub(crate) struct Writer {
     buffer: Option<Aligned>,
     /// Entries up to here were written.
     written: Lsn,
+    /// Entries up to here were there when it was last looked.
+    seen: Lsn,
     /// What the newest frame says is durable.
     announced: Lsn,
     /// The newest mark is not durable.
@@ -166,6 +172,7 @@ impl Writer {
             retiring: VecDeque::new(),
             buffer: None,
             written: Lsn(0),
+            seen: Lsn(0),
             announced: Lsn(0),
             mark_unsynced: false,
             framed_at: MonotonicNs(0),
@@ -233,10 +240,12 @@ impl Writer {
         if self.under_way.is_some() || self.stuck.is_some() || self.current.is_none() || self.ending >= Ending::Written {
             return;
         }
+        let grows = journal.last() > std::mem::replace(&mut self.seen, journal.last());
         let due = wanted > journal.synced() || journal.sync_due().is_some_and(|at| at <= now.monotonic) || self.ending == Ending::Wanted;
         if journal.next_bytes().is_some() {
-            let old = journal.waiting_since().is_some_and(|since| now.monotonic.since(since) >= WRITE_AGE_NS);
-            if due || old || journal.waiting_bytes() >= WRITE_BYTES {
+            let age_ns = journal.waiting_since().map_or(0, |since| now.monotonic.since(since));
+            let gathers = grows && age_ns < GATHER_NS && self.ending == Ending::No;
+            if (due && !gathers) || age_ns >= WRITE_AGE_NS || journal.waiting_bytes() >= WRITE_BYTES {
                 self.write_entries(kernel, journal, due, now);
             }
         } else if due && self.written > journal.synced() {

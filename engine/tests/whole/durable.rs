@@ -168,6 +168,42 @@ fn replies_stay_in_order_when_some_wait_for_the_disk() {
 }
 
 #[test]
+fn what_comes_turn_after_turn_shares_a_sync_and_waits_no_longer_than_it_is_worth() {
+    let mut world = world(14, 1, "batch");
+    let mut judge = world.client();
+    let syncs = |world: &mut World, judge: &mut Client| -> u64 {
+        let info = world.ask(judge, "INFO persistence").text();
+        info.lines().find_map(|line| line.strip_prefix("log_syncs:")).expect("there is a log").trim().parse().expect("a number")
+    };
+    disk(&world).set_options(DiskOptions { latency_ns: 1..=1, ..DISK });
+    let before = syncs(&mut world, &mut judge);
+    // Something arrives in every turn.
+    let mut clients: Vec<Client> = (0..30).map(|_| world.client()).collect();
+    let step = |world: &mut World, clients: &mut [Client]| {
+        clients.iter_mut().for_each(|client| client.send("INCR k"));
+        world.turn_all();
+        world.net.advance(Duration::from_micros(20));
+        clients.iter_mut().for_each(Client::pump);
+    };
+    (0..50).for_each(|_| step(&mut world, &mut clients));
+    for client in &mut clients {
+        (0..50).for_each(|_| assert!(world.reply(client).integer() > 0));
+    }
+    let shared = syncs(&mut world, &mut judge) - before;
+    assert!(shared <= 45, "{shared} syncs for what came in 50 turns");
+    // One alone is not made to wait for others.
+    let alone = world.net.now().monotonic;
+    world.ask(&mut judge, "SET alone x");
+    assert!(world.net.now().monotonic.since(alone) < 1_000_000);
+    // And a stream that never ends does not put off its own sync for ever.
+    (0..500).for_each(|_| step(&mut world, &mut clients));
+    for client in &mut clients {
+        let answered = std::iter::from_fn(|| client.take_reply()).count();
+        assert!(answered >= 300, "{answered} of 500 in 10 ms");
+    }
+}
+
+#[test]
 fn a_count_bounds_what_may_be_lost() {
     let mut world = world(5, 1, "every:4");
     let mut client = world.client();
