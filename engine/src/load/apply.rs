@@ -68,7 +68,7 @@ impl Share {
     async fn apply_stream(&self, reader: &Reader, decision: &Arc<Decision>, stream: &Surveyed, loading: &Loading) -> Result<u64, Refusal> {
         let mut applying: Option<Applying> = None;
         for segment in &stream.segments {
-            let mut reading = reader.open(stream.id, segment.seq).await?;
+            let mut reading = reader.open(stream.id, *segment).await?;
             let unseal = reading.unseal.take().expect("nobody took it before");
             let begun = match applying.take() {
                 None => self.begin(decision, stream, &reading.header, reading.seed, unseal),
@@ -92,7 +92,7 @@ impl Share {
                 }
             }
             if let Some(error) = under_way.error.take() {
-                return Err(reader.unopened(stream.id, segment.seq, &error));
+                return Err(reader.unopened(stream.id, *segment, &error));
             }
             let is_over = under_way.next >= under_way.end;
             applying = Some(under_way);
@@ -105,11 +105,11 @@ impl Share {
         loading.note_progress(std::mem::take(&mut applying.bytes), std::mem::take(&mut applying.applied));
         let last = stream.segments.last().expect("a stream that is needed has a segment");
         if let Some(error) = applying.error.take() {
-            return Err(reader.unopened(stream.id, last.seq, &error));
+            return Err(reader.unopened(stream.id, *last, &error));
         }
         if applying.next < applying.end && applying.end > stream.replay_from {
             let loss = Loss { stream: stream.id, from: applying.next, known: Lsn(applying.end.0 - 1) };
-            let file = reader.directory.segment(stream.id, last.seq);
+            let file = reader.directory.segment(stream.id, *last);
             return Err(Refusal::lost(reader.directory.root(), file, 0, "it was whole when it was first read, and is not any more", loss));
         }
         Ok(applying.clock_ms)

@@ -1,6 +1,7 @@
 //! What is in the directory: whose it is, which snapshots and streams there are, and which of them have to be read.
 
 use super::chunks::{read_front, read_whole};
+use super::needed::{History, Missing, Needed};
 use super::refusal::{Loss, Refusal};
 use crate::directory::{Directory, UNFINISHED};
 use crate::task::Desk;
@@ -11,7 +12,6 @@ use shards::log::{
     Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId,
     opening_generation, segment_of, snapshot_file_core, snapshot_id,
 };
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -29,32 +29,8 @@ pub(crate) struct Home {
     unusable: Option<Refusal>,
     /// Snapshots without a manifest: never finished, or robbed of it. Deleted when nothing turned out to need them.
     pub(crate) unfinished: Vec<u64>,
-    /// By generation.
-    openings: BTreeMap<Generation, Opening>,
-    /// Every stream's segments: numbers ascending, and lengths.
-    streams: BTreeMap<StreamId, Vec<Segment>>,
-}
-
-/// A segment as the directory shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) seq: u64,
-    pub(crate) bytes: u64,
-}
-
-/// A stream that has to be read, and what is known of it before.
-#[derive(Clone, Debug)]
-pub(crate) struct Needed {
-    pub(crate) id: StreamId,
-    pub(crate) segments: Vec<Segment>,
-    /// The first entry that has to be there.
-    pub(crate) from: Lsn,
-    /// The first entry that may have to be applied.
-    pub(crate) replay_from: Lsn,
-    /// The last entry that a snapshot was built upon.
-    pub(crate) durable: Lsn,
-    /// The first entry that is not there, where a later generation has decided it.
-    pub(crate) decided: Option<Lsn>,
+    /// What the names and openings tell.
+    pub(crate) history: History,
 }
 
 impl Home {
@@ -81,22 +57,19 @@ impl Home {
             snapshot_next: 1,
             unusable: None,
             unfinished: Vec::new(),
-            openings: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            history: History::default(),
         };
-        for Listed { name, bytes, .. } in log {
+        for Listed { name, .. } in log {
             if let Some((stream, seq)) = segment_of(&name) {
-                home.streams.entry(stream).or_default().push(Segment { seq, bytes });
+                home.history.streams.entry(stream).or_default().push(seq);
             } else if let Some(generation) = opening_generation(&name) {
                 let opening = read_opening(desk, directory, node, generation).await?;
-                home.openings.insert(generation, opening);
+                home.history.openings.insert(generation, opening);
             }
         }
-        home.streams.values_mut().for_each(|segments| segments.sort_by_key(|segment| segment.seq));
+        home.history.streams.values_mut().for_each(|segments| segments.sort_unstable());
         home.find_snapshots(desk, directory, snapshots).await?;
-        let generations = home.openings.keys().copied().chain(home.streams.keys().map(|stream| stream.generation));
-        let generations = generations.chain(home.snapshots.iter().map(generation_of));
-        home.generation = Generation(generations.map(|generation| generation.0).max().unwrap_or(0) + 1);
+        home.generation = home.history.generation_next(&home.snapshots);
         Ok(home)
     }
 
@@ -125,99 +98,53 @@ impl Home {
     /// The streams that have to be read with the snapshot `base`, in the order in which they are applied. `spoiled` says why a
     /// newer snapshot is not used, if one is not.
     pub(crate) fn needed(&self, directory: &Directory, base: Option<&Manifest>, spoiled: Option<Refusal>) -> Result<Vec<Needed>, Refusal> {
-        let first = base.map_or(Generation(0), generation_of);
         // Where a snapshot cannot be used, what it stood for is missed; whoever is told of a missing file would look in vain.
         let robbed = |id: &u64| {
             let why = "the file is missing, and log that the snapshot may have stood for is needed";
             Refusal::damaged(directory.root(), directory.manifest(*id), 0, why)
         };
         let cause = spoiled.or_else(|| self.unusable.clone()).or_else(|| self.unfinished.first().map(robbed));
-        for generation in (first.0 + 1..self.generation.0).map(Generation) {
-            if !self.openings.contains_key(&generation) {
-                let missing = || {
-                    let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
-                    Refusal::damaged(directory.root(), directory.opening(generation), 0, why)
-                };
-                return Err(cause.unwrap_or_else(missing));
+        let missing = |needed: Result<Needed, Missing>| match needed {
+            Ok(Needed { id, missing: Some(seq), from, decided, .. }) => {
+                Err(refuse_missing(directory, Missing::Segment { id, seq, all: false, from, decided }))
             }
-        }
-        let described = self.openings.values().flat_map(|opening| &opening.plan.ends).map(|(stream, _)| stream);
-        let later = self.streams.keys().chain(described).filter(|stream| stream.generation > first);
-        let mut wanted: BTreeMap<StreamId, Lsn> = later.map(|stream| (*stream, Lsn(1))).collect();
-        wanted.extend(base.iter().flat_map(|base| &base.log_start).copied());
-        let mut needed = Vec::new();
-        for (id, from) in wanted {
-            let decided = self.decided(id);
-            let segments = self.streams.get(&id).cloned().unwrap_or_default();
-            self.check_segments(directory, id, &segments, from, decided).map_err(|found| cause.clone().unwrap_or(found))?;
-            if !segments.is_empty() {
-                let sections = || base.iter().flat_map(|base| &base.sections).filter(|section| section.file == id.core);
-                let as_of = || sections().map(|section| section.as_of).filter(|(generation, _)| *generation == id.generation);
-                let replay_from = as_of().map(|(_, lsn)| lsn).min().unwrap_or(from);
-                let durable = Lsn(as_of().map(|(_, lsn)| lsn).max().unwrap_or(from).0 - 1);
-                needed.push(Needed { id, segments, from, replay_from, durable, decided });
-            }
-        }
-        Ok(needed)
-    }
-
-    /// The first entry of a stream that is not there, if a later generation has decided it. A repair may have moved an end to
-    /// before some damage, so the earliest counts.
-    pub(crate) fn decided(&self, id: StreamId) -> Option<Lsn> {
-        let later = self.openings.range(Generation(id.generation.0 + 1)..);
-        later.flat_map(|(_, opening)| &opening.plan.ends).filter(|(stream, _)| *stream == id).map(|(_, end)| *end).min()
+            Ok(needed) => Ok(needed),
+            Err(missing) => Err(refuse_missing(directory, missing)),
+        };
+        let needed = self.history.needed(base, self.generation).into_iter().map(missing);
+        needed.collect::<Result<_, _>>().map_err(|found| cause.unwrap_or(found))
     }
 
     /// Shares of commands that earlier generations have decided to leave out.
     pub(crate) fn dropped(&self) -> impl Iterator<Item = (StreamId, u16, u64)> {
-        self.openings.values().flat_map(|opening| &opening.plan.dropped).copied()
+        self.history.openings.values().flat_map(|opening| &opening.plan.dropped).copied()
     }
 
     /// Ends that earlier generations have decided, of streams that still have files.
     pub(crate) fn ends(&self) -> impl Iterator<Item = (StreamId, Lsn)> {
-        self.streams.keys().filter_map(|id| Some((*id, self.decided(*id)?)))
+        self.history.streams.keys().filter_map(|id| Some((*id, self.history.decided(*id)?)))
     }
 
     /// The latest clock that any opening tells of.
     pub(crate) fn clock_ms(&self) -> u64 {
-        self.openings.values().map(|opening| opening.clock_ms).max().unwrap_or(0)
-    }
-
-    /// No segment may be missing between the first and the last, nor all of them if there were entries.
-    fn check_segments(
-        &self,
-        directory: &Directory,
-        id: StreamId,
-        segments: &[Segment],
-        from: Lsn,
-        decided: Option<Lsn>,
-    ) -> Result<(), Refusal> {
-        let missing = |seq| {
-            let file = directory.segment(id, seq);
-            match decided.filter(|end| *end > from) {
-                Some(end) => {
-                    Refusal::lost(directory.root(), file, 0, "the file is missing", Loss { stream: id, from, known: Lsn(end.0 - 1) })
-                }
-                None => Refusal::damaged(directory.root(), file, 0, "the file is missing"),
-            }
-        };
-        let Some(first) = segments.first() else {
-            let had_entries = from > Lsn(1) || decided.is_some_and(|end| end > Lsn(1));
-            return if had_entries { Err(missing(0)) } else { Ok(()) };
-        };
-        if from == Lsn(1) && first.seq != 0 {
-            return Err(missing(0));
-        }
-        match segments.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1) {
-            Some(pair) => Err(missing(pair[0].seq + 1)),
-            None => Ok(()),
-        }
+        self.history.openings.values().map(|opening| opening.clock_ms).max().unwrap_or(0)
     }
 }
 
-/// The generation in which a snapshot was made.
-pub(crate) fn generation_of(manifest: &Manifest) -> Generation {
-    manifest.log_start.iter().map(|(stream, _)| stream.generation).max().unwrap_or_default()
+/// Why a directory without a file that it had is not served.
+pub(super) fn refuse_missing(directory: &Directory, missing: Missing) -> Refusal {
+    let (id, seq, from, decided) = match missing {
+        Missing::Opening(generation) => {
+            let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
+            return Refusal::damaged(directory.root(), directory.opening(generation), 0, why);
+        }
+        Missing::Segment { id, seq, from, decided, .. } => (id, seq, from, decided),
+    };
+    let file = directory.segment(id, seq);
+    match decided.filter(|end| *end > from) {
+        Some(end) => Refusal::lost(directory.root(), file, 0, "the file is missing", Loss { stream: id, from, known: Lsn(end.0 - 1) }),
+        None => Refusal::damaged(directory.root(), file, 0, "the file is missing"),
+    }
 }
 
 /// Makes the directory's own name durable.
@@ -272,6 +199,7 @@ async fn find_node(desk: &Desk, directory: &Directory, chance: [u8; 16], now_ms:
         align_bytes: SEGMENT_HEADER_BYTES as u32,
         key_number: 0,
         nonce_prefix: 0,
+        room_bytes: 0,
     };
     desk.write_file(&directory.node(), &header.to_bytes()).await?;
     Ok(NodeId(chance))

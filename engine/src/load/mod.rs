@@ -9,6 +9,7 @@ mod apply;
 mod chunks;
 mod home;
 mod meeting;
+mod needed;
 mod place;
 mod refusal;
 mod survey;
@@ -16,8 +17,10 @@ mod survey;
 pub use meeting::Loading;
 
 pub(crate) use chunks::Chunks;
-pub(crate) use home::{delete_snapshot, generation_of};
+pub(crate) use home::delete_snapshot;
+pub use needed::{History, Missing, Needed, generation_of};
 pub use refusal::{Damage, Loss, Refusal};
+pub use survey::cut_text;
 
 use crate::board::Board;
 use crate::core::{Core, Stop};
@@ -31,7 +34,7 @@ use crate::settings::Settings;
 use crate::snapshot::Saving;
 use crate::task::{Desk, Outcome, Rest, Task};
 use apply::Share;
-use home::{Home, Needed};
+use home::{Home, refuse_missing};
 use meeting::{Decision, Refused};
 use netio::{Kernel, MonotonicNs};
 use shards::Db;
@@ -208,6 +211,9 @@ impl Start {
         loading.tell_surveyed(attempt, mine);
         if self.is_first() {
             let surveyed = self.desk.until(|| loading.take_surveyed(attempt, self.placement)).await?;
+            if let Some(missing) = home.history.robbed(surveyed.iter().map(|stream| (stream.id, stream.end))) {
+                return Err(refuse_missing(&self.directory, missing).into());
+            }
             let decision = Decision::of(home, &needed, surveyed);
             decision.tell(&self.directory);
             let readers =

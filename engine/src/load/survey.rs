@@ -1,7 +1,7 @@
 //! The first reading of a stream: every checksum, where it ends, and the shares it holds of commands over several cores.
 
 use super::chunks::{Chunks, read_front};
-use super::home::{Needed, Segment};
+use super::needed::Needed;
 use super::refusal::{Loss, Refusal};
 use crate::directory::Directory;
 use crate::keys::Keys;
@@ -22,7 +22,7 @@ pub(crate) struct Surveyed {
     /// The partitions its core owned.
     pub(crate) partitions: Range<u16>,
     /// The segments that hold what is needed.
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) segments: Vec<u64>,
     /// The first entry that has to be there, and the first that is not.
     pub(crate) from: Lsn,
     pub(crate) end: Lsn,
@@ -108,8 +108,8 @@ impl Reader {
         let mut partitions = 0..0;
         let mut files = Vec::new();
         for segment in &segments {
-            let mut reading = self.open(needed.id, segment.seq).await?;
-            let refused = |at: LogError| self.refused(needed.id, segment.seq, &at);
+            let mut reading = self.open(needed.id, *segment).await?;
+            let refused = |at: LogError| self.refused(needed.id, *segment, &at);
             let mut scanned = match scan.take() {
                 None => {
                     partitions = reading.header.partitions.clone();
@@ -133,7 +133,7 @@ impl Reader {
                 }
             }
             if let Some(error) = found.error.take() {
-                return Err(self.unopened(needed.id, segment.seq, &error));
+                return Err(self.unopened(needed.id, *segment, &error));
             }
             // What lies behind an end that was decided once means nothing any more.
             let is_over = needed.decided.is_some_and(|end| scanned.end() >= end);
@@ -145,7 +145,7 @@ impl Reader {
         }
         let mut scan = scan.expect("a stream that is needed has a segment");
         scan.note_durable(needed.durable);
-        let last = segments.last().expect("as many as there are scans").seq;
+        let last = *segments.last().expect("as many as there are scans");
         let refused = |at: LogError| self.refused(needed.id, last, &at);
         let tail = scan.finish(&mut |header, payload| found.take(header, payload)).map_err(refused)?;
         if let Some(error) = found.error.take() {
@@ -157,6 +157,10 @@ impl Reader {
             Tail::Torn { segment, at, bytes, .. } => Some(Torn { seq: segment, at, bytes }),
             Tail::Damaged { segment, at, .. } if planted(Bug::DamageTakenForTornTail) => Some(Torn { seq: segment, at, bytes: 0 }),
             Tail::Damaged { end, segment, at, known } => return Err(self.lost(needed.id, segment, at, end, known)),
+            Tail::Cut { segment, at, room_bytes, .. } => {
+                let error = LogError { place: at, why: cut_text(room_bytes).into() };
+                return Err(self.refused(needed.id, segment, &error));
+            }
         };
         if needed.decided.is_none() && !planted(Bug::TailNotSyncedAfterKill) {
             self.sync(&files).await?;
@@ -187,10 +191,10 @@ impl Reader {
 
     /// The segments from the one on that holds the first entry needed. Those before it are left alone: nobody needs them any more,
     /// and an older snapshot may.
-    async fn segments_from(&self, needed: &Needed) -> Result<Vec<Segment>, Refusal> {
+    async fn segments_from(&self, needed: &Needed) -> Result<Vec<u64>, Refusal> {
         let mut first = needed.segments.len() - 1;
         while first > 0 {
-            let path = self.directory.segment(needed.id, needed.segments[first].seq);
+            let path = self.directory.segment(needed.id, needed.segments[first]);
             let front = read_front(&self.desk, &path, 2 * SEGMENT_HEADER_BYTES).await?;
             if first_lsn_of(&front).is_some_and(|lsn| lsn <= needed.from) {
                 break;
@@ -229,6 +233,11 @@ impl Reading {
         }
         Ok(self.chunks.next().await?.map(|bytes| (bytes, 0)))
     }
+}
+
+/// What is wrong with the newest file of a stream that is shorter than it was made with.
+pub fn cut_text(room_bytes: u64) -> String {
+    format!("it ends there, though it was made with {room_bytes} bytes and nothing follows it: what it or a newer file held is gone")
 }
 
 /// What the first frame of a segment says of itself: a hint, because nothing is verified here. The scan that begins there is.

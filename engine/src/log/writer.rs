@@ -75,7 +75,9 @@ pub(crate) struct Writer {
     under_way: Option<UnderWay>,
     /// A frame that the disk had no room for. It is written before anything else.
     stuck: Option<(Aligned, Frame)>,
-    /// Segments that are full: cut to their length, then closed; the first of them now.
+    /// A segment that is full, until something in the next one is durable: nothing else tells that it may be shorter now.
+    full: Option<Segment>,
+    /// Segments that are over: cut to their length, then closed; the first of them now.
     retiring: VecDeque<(FileId, u64)>,
     buffer: Option<Aligned>,
     /// Entries up to here were written.
@@ -169,6 +171,7 @@ impl Writer {
             next_seq: 0,
             under_way: None,
             stuck: None,
+            full: None,
             retiring: VecDeque::new(),
             buffer: None,
             written: Lsn(0),
@@ -269,7 +272,8 @@ impl Writer {
 
     fn waits_for_spare(&self, journal: &Journal) -> bool {
         let (Some(current), Some(bytes)) = (&self.current, journal.next_bytes()) else { return false };
-        !current.takes(bytes) && !matches!(self.spare, Spare::Ready(_)) && self.written <= journal.synced() && !self.mark_unsynced
+        let is_synced = self.written <= journal.synced() && !self.mark_unsynced && self.full.is_none();
+        !current.takes(bytes) && !matches!(self.spare, Spare::Ready(_)) && is_synced
     }
 
     /// Ten times a second: tries again what the disk had no room for, and says what has become durable since the last frame.
@@ -379,16 +383,15 @@ impl Writer {
         if current.takes(bytes) {
             return true;
         }
-        // What the next segment says is durable must be so: this one's frames first.
-        if self.written > journal.synced() || self.mark_unsynced {
+        // What the next segment says is durable must be so: this one's frames first. And the one before is let go of only then.
+        if self.written > journal.synced() || self.mark_unsynced || self.full.is_some() {
             self.sync(kernel);
             return false;
         }
         if !matches!(self.spare, Spare::Ready(_)) {
             return false;
         }
-        let full = self.current.take().expect("just seen");
-        self.retire(kernel, full);
+        self.full = self.current.take();
         self.adopt_spare();
         true
     }
@@ -476,10 +479,10 @@ impl Writer {
                 }
                 self.note_written(frame, kernel, journal);
             }
-            (Ok(_), UnderWay::Sync(last)) => self.note_synced(last, journal),
+            (Ok(_), UnderWay::Sync(last)) => self.note_synced(last, kernel, journal),
             (Ok(done), UnderWay::Frame(_)) => unreachable!("a write was answered {done:?}"),
             (Err(_), UnderWay::Frame(frame)) if ignored => self.note_written(frame, kernel, journal),
-            (Err(_), UnderWay::Sync(last)) if ignored => self.note_synced(last, journal),
+            (Err(_), UnderWay::Sync(last)) if ignored => self.note_synced(last, kernel, journal),
             (Err(mut failure), UnderWay::Frame(frame)) if is_full(&failure) && failure.step != "sync" => match failure.buffer.take() {
                 Some(buffer) => {
                     self.tell_full(&failure);
@@ -501,7 +504,7 @@ impl Writer {
         self.counts.frames += 1;
         self.mark_unsynced |= frame.is_mark;
         if frame.sync || planted(Bug::SyncSkipped) {
-            self.note_synced(frame.last, journal);
+            self.note_synced(frame.last, kernel, journal);
         }
         if frame.is_end {
             self.ending = Ending::Written;
@@ -516,10 +519,14 @@ impl Writer {
         }
     }
 
-    fn note_synced(&mut self, last: Lsn, journal: &mut Journal) {
+    fn note_synced<K: Kernel>(&mut self, last: Lsn, kernel: &mut K, journal: &mut Journal) {
         self.counts.syncs += 1;
         self.mark_unsynced = false;
         journal.note_synced(last);
+        // What is synced is the segment at hand, and nothing is synced before it has a frame.
+        if let Some(full) = self.full.take() {
+            self.retire(kernel, full);
+        }
     }
 
     fn take_spare<K: Kernel>(&mut self, outcome: Result<FileDone, FileFailure>, kernel: &mut K, now_ms: u64) -> Result<(), Broken> {
@@ -572,6 +579,7 @@ impl Writer {
             align_bytes: traits.align_bytes,
             key_number,
             nonce_prefix: if key_number == 0 { 0 } else { kernel.entropy() as u32 },
+            room_bytes: traits.bytes,
         };
         let block = header.to_bytes();
         let (_, seed) = SegmentHeader::read(&block).expect("just made");

@@ -252,6 +252,7 @@ mod tests {
             align_bytes: 512,
             key_number: 0,
             nonce_prefix: 0,
+            room_bytes: 0,
         }
     }
 

@@ -24,6 +24,7 @@ fn file(key_number: u32) -> SegmentHeader {
         align_bytes: ALIGN_BYTES,
         key_number,
         nonce_prefix: 0x0102_0304,
+        room_bytes: 0,
     }
 }
 

@@ -125,6 +125,7 @@ impl Share {
             align_bytes: open.traits.align_bytes,
             key_number: self.keys.newest().unwrap_or(0),
             nonce_prefix: self.nonce_prefix,
+            room_bytes: 0,
         };
         let mut buffer = Aligned::with_capacity(SEGMENT_HEADER_BYTES);
         buffer.extend_from_slice(&header.to_bytes());

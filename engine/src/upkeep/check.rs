@@ -36,8 +36,11 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn of(home: &Home, base: Option<&Manifest>) -> View {
-        let (needed, faults) = home.needed(base);
-        View { surveys: needed.iter().map(|needed| survey(home, needed)).collect(), faults }
+        let (needed, mut faults) = home.needed(base);
+        let surveys: Vec<Survey> = needed.iter().map(|needed| survey(home, needed)).collect();
+        let robbed = home.history.robbed(surveys.iter().map(|survey| (survey.id(), survey.end)));
+        faults.extend(robbed.map(|missing| home.fault_of(missing)));
+        View { surveys, faults }
     }
 
     /// Where the streams end together.
@@ -99,7 +102,7 @@ impl Examined<'_> {
             let path = self.home.directory.snapshot(manifest.id);
             let _ = writeln!(out, "{}: {records} records, {}: whole", path.display(), human_bytes(bytes));
         }
-        for generation in self.home.openings.keys() {
+        for generation in self.home.history.openings.keys() {
             let _ = writeln!(out, "{}: whole", self.home.directory.opening(*generation).display());
         }
         for survey in self.view.surveys.iter().chain(&self.older) {
@@ -165,7 +168,7 @@ impl Examined<'_> {
                 let _ = writeln!(out, "{}: entries {} to {last} follow a command that another core has lost", survey.id(), end.0);
             }
         }
-        let known = |part: &&(StreamId, u16, u64)| self.home.openings.values().any(|opening| opening.plan.dropped.contains(part));
+        let known = |part: &&(StreamId, u16, u64)| self.home.history.openings.values().any(|opening| opening.plan.dropped.contains(part));
         let dropped = plan.dropped.iter().filter(|part| !known(part)).count();
         if dropped > 0 {
             let _ = writeln!(out, "{dropped} shares of commands that not every core has; nobody was told of them");

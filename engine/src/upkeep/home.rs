@@ -4,11 +4,11 @@
 use super::Unusable;
 use engine::directory::Directory;
 use engine::keys::Keys;
+use engine::load::{History, Missing, Needed};
 use shards::log::{
-    Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId,
-    opening_generation, segment_of, snapshot_id,
+    Generation, MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, opening_generation, segment_of,
+    snapshot_id,
 };
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -40,9 +40,8 @@ pub(super) struct Home {
     /// What encrypted files are opened with.
     pub(super) keys: Keys,
     pub(super) node: Option<NodeId>,
-    pub(super) openings: BTreeMap<Generation, Opening>,
-    /// Every stream's segments, ascending.
-    pub(super) streams: BTreeMap<StreamId, Vec<u64>>,
+    /// What the names, and the openings that can be read, tell.
+    pub(super) history: History,
     /// Snapshots that hold from the first byte to the last, newest first.
     pub(super) snapshots: Vec<Manifest>,
     /// Snapshots that do not.
@@ -51,23 +50,6 @@ pub(super) struct Home {
     pub(super) faults: Vec<Fault>,
     /// Held, so that no server starts meanwhile.
     _lock: Option<File>,
-}
-
-/// A stream that a server would read, and what it would know before.
-#[derive(Clone, Debug)]
-pub(super) struct Needed {
-    pub(super) id: StreamId,
-    pub(super) segments: Vec<u64>,
-    /// The number of a segment that is missing behind those.
-    pub(super) missing: Option<u64>,
-    /// The first entry that has to be there.
-    pub(super) from: Lsn,
-    /// The first entry that may have to be applied.
-    pub(super) replay_from: Lsn,
-    /// The last entry that a snapshot was built upon.
-    pub(super) durable: Lsn,
-    /// The first entry that is not there, where a later generation has decided it.
-    pub(super) decided: Option<Lsn>,
 }
 
 impl Home {
@@ -84,8 +66,7 @@ impl Home {
             directory,
             keys,
             node: None,
-            openings: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            history: History::default(),
             snapshots: Vec::new(),
             snapshot_faults: Vec::new(),
             faults: Vec::new(),
@@ -100,15 +81,15 @@ impl Home {
         }
         for name in &log {
             if let Some((stream, seq)) = segment_of(name) {
-                home.streams.entry(stream).or_default().push(seq);
+                home.history.streams.entry(stream).or_default().push(seq);
             } else if let Some(generation) = opening_generation(name) {
                 match home.read_opening(generation) {
-                    Ok(opening) => drop(home.openings.insert(generation, opening)),
+                    Ok(opening) => drop(home.history.openings.insert(generation, opening)),
                     Err(fault) => home.faults.push(fault),
                 }
             }
         }
-        home.streams.values_mut().for_each(|segments| segments.sort_unstable());
+        home.history.streams.values_mut().for_each(|segments| segments.sort_unstable());
         let mut ids: Vec<u64> = snapshots.iter().filter_map(|name| snapshot_id(name)).collect();
         ids.sort_unstable_by(|a, b| b.cmp(a));
         for id in ids {
@@ -151,69 +132,41 @@ impl Home {
 
     /// The generation that comes next.
     pub(super) fn generation_next(&self) -> Generation {
-        let all = self.openings.keys().copied().chain(self.streams.keys().map(|stream| stream.generation));
-        let all = all.chain(self.snapshots.iter().map(generation_of));
-        Generation(all.map(|generation| generation.0).max().unwrap_or(0) + 1)
-    }
-
-    /// The first entry of a stream that is not there, if a later generation has decided it.
-    pub(super) fn decided(&self, id: StreamId) -> Option<Lsn> {
-        let later = self.openings.range(Generation(id.generation.0 + 1)..);
-        later.flat_map(|(_, opening)| &opening.plan.ends).filter(|(stream, _)| *stream == id).map(|(_, end)| *end).min()
+        self.history.generation_next(&self.snapshots)
     }
 
     /// The streams that a server reads with the snapshot `base`, and what makes that impossible.
     pub(super) fn needed(&self, base: Option<&Manifest>) -> (Vec<Needed>, Vec<Fault>) {
         let (mut all, mut faults) = (Vec::new(), Vec::new());
-        let first = base.map_or(Generation(0), generation_of);
-        for generation in (first.0 + 1..self.generation_next().0).map(Generation) {
-            let path = self.directory.opening(generation);
-            if !self.openings.contains_key(&generation) && !self.faults.iter().any(|fault| fault.file == path) {
-                let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
-                faults.push(Fault::new(path, 0, why));
-            }
-        }
-        let described = self.openings.values().flat_map(|opening| &opening.plan.ends).map(|(stream, _)| stream);
-        let later = self.streams.keys().chain(described).filter(|stream| stream.generation > first);
-        let mut wanted: BTreeMap<StreamId, Lsn> = later.map(|stream| (*stream, Lsn(1))).collect();
-        wanted.extend(base.iter().flat_map(|base| &base.log_start).copied());
-        for (id, from) in wanted {
-            match self.needed_of(base, id, from) {
-                Ok(needed) => all.extend(needed),
-                Err(fault) => faults.push(fault),
+        for needed in self.history.needed(base, self.generation_next()) {
+            match needed {
+                Ok(needed) => all.push(needed),
+                Err(missing) => faults.extend(Some(self.fault_of(missing)).filter(|fault| !self.is_told(fault))),
             }
         }
         (all, faults)
     }
 
-    /// `None` if there never was anything in the stream.
-    fn needed_of(&self, base: Option<&Manifest>, id: StreamId, from: Lsn) -> Result<Option<Needed>, Fault> {
-        let decided = self.decided(id);
-        let mut segments = self.streams.get(&id).cloned().unwrap_or_default();
-        let Some(first) = segments.first().copied() else {
-            let had_entries = from > Lsn(1) || decided.is_some_and(|end| end > Lsn(1));
-            let missing = || Fault::new(self.directory.segment(id, 0), 0, "every file of this stream is missing");
-            return if had_entries { Err(missing()) } else { Ok(None) };
-        };
-        if from == Lsn(1) && first != 0 {
-            return Err(Fault::new(self.directory.segment(id, 0), 0, "the file is missing, and no snapshot holds what it held"));
+    /// What a server says of a file that is missing.
+    pub(super) fn fault_of(&self, missing: Missing) -> Fault {
+        match missing {
+            Missing::Opening(generation) => {
+                let why = format!("the file is missing, and generation {} cannot be understood without it", generation.0);
+                Fault::new(self.directory.opening(generation), 0, why)
+            }
+            Missing::Segment { id, seq, all: true, .. } => {
+                Fault::new(self.directory.segment(id, seq), 0, "every file of this stream is missing")
+            }
+            Missing::Segment { id, seq, .. } => {
+                Fault::new(self.directory.segment(id, seq), 0, "the file is missing, and no snapshot holds what it held")
+            }
         }
-        let gap = segments.windows(2).position(|pair| pair[1] != pair[0] + 1);
-        let missing = gap.map(|index| segments[index] + 1);
-        if let Some(index) = gap {
-            segments.truncate(index + 1);
-        }
-        let sections = || base.iter().flat_map(|base| &base.sections).filter(|section| section.file == id.core);
-        let as_of = || sections().map(|section| section.as_of).filter(|(generation, _)| *generation == id.generation);
-        let replay_from = as_of().map(|(_, lsn)| lsn).min().unwrap_or(from);
-        let durable = Lsn(as_of().map(|(_, lsn)| lsn).max().unwrap_or(from).0 - 1);
-        Ok(Some(Needed { id, segments, missing, from, replay_from, durable, decided }))
     }
-}
 
-/// The generation in which a snapshot was made.
-fn generation_of(manifest: &Manifest) -> Generation {
-    manifest.log_start.iter().map(|(stream, _)| stream.generation).max().unwrap_or_default()
+    /// Whether the same file is known to be at fault: one that cannot be read is missed too.
+    fn is_told(&self, fault: &Fault) -> bool {
+        self.faults.iter().any(|known| known.file == fault.file)
+    }
 }
 
 /// As a server does it. Without the file there was never one.

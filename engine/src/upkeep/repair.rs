@@ -193,7 +193,7 @@ fn tell_losses(home: &Home, view: &View, plan: &Plan, report: &mut String) {
             tell_left_out(home, survey, end, report);
         }
     }
-    let known = |part: &&(StreamId, u16, u64)| home.openings.values().any(|opening| opening.plan.dropped.contains(part));
+    let known = |part: &&(StreamId, u16, u64)| home.history.openings.values().any(|opening| opening.plan.dropped.contains(part));
     for (stream, origin, number) in plan.dropped.iter().filter(|part| !known(part)) {
         let _ = writeln!(report, "{stream}: its share of command {number} of core {origin} is left out, because another core's is");
     }
@@ -202,7 +202,7 @@ fn tell_losses(home: &Home, view: &View, plan: &Plan, report: &mut String) {
 /// Entries behind the end that can be read, and whose keys they are.
 fn tell_left_out(home: &Home, survey: &Survey, end: Lsn, report: &mut String) {
     let (mut count, mut last, mut keys) = (0u64, end, BTreeSet::new());
-    for seq in home.streams.get(&survey.id()).into_iter().flatten() {
+    for seq in home.history.streams.get(&survey.id()).into_iter().flatten() {
         let Some(whole) = Whole::read(home, survey.id(), *seq) else { continue };
         let Some(mut unseal) = Unseal::of(&whole.header, &home.keys) else { continue };
         whole.each_frame(SEGMENT_HEADER_BYTES, &mut |header, stored| {
@@ -245,7 +245,7 @@ fn each_key(entry: &Entry<'_>, take: &mut dyn FnMut(&[u8])) {
 fn clear_behind(home: &Home, node: NodeId, survey: &Survey, report: &mut String) -> Result<(), Fault> {
     let State::Headless { segment, .. } = survey.state else { return Ok(()) };
     let id = survey.id();
-    let all = home.streams.get(&id).map_or(&[][..], |segments| segments);
+    let all = home.history.streams.get(&id).map_or(&[][..], |segments| segments);
     for seq in all.iter().filter(|seq| **seq >= segment) {
         let path = home.directory.segment(id, *seq);
         let kept = set_aside(&path, true)?;
@@ -257,13 +257,14 @@ fn clear_behind(home: &Home, node: NodeId, survey: &Survey, report: &mut String)
             kind: SegmentKind::Log,
             node,
             stream: id,
-            core_count: home.openings.get(&id.generation).map_or(1, |opening| opening.core_count),
+            core_count: home.history.openings.get(&id.generation).map_or(1, |opening| opening.core_count),
             partitions: 0..PARTITION_COUNT,
             seq: segment,
             created_ms: now_ms(),
             align_bytes: ALIGN_BYTES,
             key_number: 0,
             nonce_prefix: 0,
+            room_bytes: 0,
         };
         write_file(&home.directory.segment(id, segment), &header.to_bytes())?;
     }
@@ -274,9 +275,9 @@ fn clear_behind(home: &Home, node: NodeId, survey: &Survey, report: &mut String)
 fn write_opening(home: &Home, node: NodeId, view: &View, plan: Plan, report: &mut String) -> Result<(), Fault> {
     let generation: Generation = home.generation_next();
     let clocks = view.surveys.iter().map(|survey| survey.clock_ms);
-    let clocks = clocks.chain(home.openings.values().map(|opening| opening.clock_ms));
+    let clocks = clocks.chain(home.history.openings.values().map(|opening| opening.clock_ms));
     let clock_ms = clocks.chain(home.snapshots.iter().map(|snapshot| snapshot.clock_ms)).max().unwrap_or(0);
-    let core_count = home.openings.values().next_back().map_or(1, |opening| opening.core_count);
+    let core_count = home.history.openings.values().next_back().map_or(1, |opening| opening.core_count);
     let opening = Opening { node, generation, core_count, plan, clock_ms, created_ms: now_ms() };
     let path = home.directory.opening(generation);
     write_file(&path, &opening.to_bytes())?;

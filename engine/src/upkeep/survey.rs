@@ -1,8 +1,9 @@
 //! One stream, or one snapshot, read from the front to its end.
 
+use engine::load::{Needed, cut_text};
 use engine::seal::{Unopened, Unseal};
 
-use super::home::{Fault, Home, Needed, read_front};
+use super::home::{Fault, Home, read_front};
 use shards::key::PARTITION_COUNT;
 use shards::log::{
     Blocks, FRAME_HEADER_BYTES, FoundPart, FrameHeader, FrameKind, LogError, Lsn, Manifest, SEGMENT_HEADER_BYTES, Scan, Section,
@@ -33,6 +34,8 @@ pub(super) enum State {
     Torn { segment: u64, at: u64, bytes: u64 },
     /// Before entries that were safe: up to `known` at the least.
     Lost { segment: u64, at: u64, known: Lsn },
+    /// Because a file is shorter than it was made, and nothing behind it tells that it may be.
+    Cut { segment: u64, at: u64, room_bytes: u64 },
     /// Before a segment that is missing, or whose header cannot be read.
     Headless { segment: u64, at: u64, why: String },
     /// Before something that is not damaged, but not understood either; or that the machine does not give.
@@ -76,6 +79,7 @@ impl Survey {
                 let why = format!("entries {} to {} of {} were safe and cannot be read: at least {count}", self.end.0, known.0, self.id());
                 Some(Fault::new(file(*segment), *at, why))
             }
+            State::Cut { segment, at, room_bytes } => Some(Fault::new(file(*segment), *at, cut_text(*room_bytes))),
             State::Headless { segment, at, why } | State::Foreign { segment, at, why } => {
                 Some(Fault::new(file(*segment), *at, why.clone()))
             }
@@ -120,6 +124,7 @@ fn state_of(tail: Tail) -> State {
         Tail::Clean { .. } => State::Whole,
         Tail::Torn { segment, at, bytes, .. } => State::Torn { segment, at, bytes },
         Tail::Damaged { segment, at, known, .. } => State::Lost { segment, at, known },
+        Tail::Cut { segment, at, room_bytes, .. } => State::Cut { segment, at, room_bytes },
     }
 }
 

@@ -66,6 +66,7 @@ fn header(kind: SegmentKind, stream: StreamId, seq: u64) -> SegmentHeader {
         align_bytes: ALIGN_BYTES as u32,
         key_number: 0,
         nonce_prefix: 0,
+        room_bytes: 0,
     }
 }
 
@@ -304,7 +305,7 @@ fn truncating_ends_a_stream_and_tells_what_goes() {
     }
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![3, 4]));
     let home = read(scratch.path()).unwrap();
-    assert_eq!(home.openings[&Generation(2)].plan.dropped, [(stream(1, 1), 0, 7)]);
+    assert_eq!(home.history.openings[&Generation(2)].plan.dropped, [(stream(1, 1), 0, 7)]);
 }
 
 #[test]
@@ -320,6 +321,38 @@ fn skipping_leaves_out_one_frame_and_goes_on() {
     assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 4]));
 }
 
+/// The server that wrote it was killed: its newest file has all of its room. One that is shorter was cut.
+#[test]
+fn a_stream_that_was_cut_is_damaged_until_somebody_decides() {
+    let scratch = Scratch::new();
+    write_directory(scratch.path());
+    let path = log(scratch.path(), 0, 1);
+    let whole = fs::read(&path).unwrap();
+    let (mut header, _) = SegmentHeader::read(&whole).unwrap();
+    header.room_bytes = 64 * 1024;
+    // No frame yet, and all of the room: nothing was written there.
+    let mut fresh = header.to_bytes().to_vec();
+    fresh.resize(64 * 1024, 0);
+    fs::write(&path, &fresh).unwrap();
+    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![4, 4]));
+    fs::write(&path, &fresh[..60 * 1024]).unwrap();
+    assert_eq!(look(scratch.path()), (Verdict::Damaged, vec![4, 4]));
+    let report = repair(read(scratch.path()).unwrap(), Way::Truncate).unwrap();
+    assert!(report.contains("it ends there, though it was made with 65536 bytes"), "{report}");
+    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![4, 4]));
+}
+
+/// No core writes an entry before every core has its first file.
+#[test]
+fn a_core_whose_files_are_all_gone_is_missed() {
+    let scratch = Scratch::new();
+    write_directory(scratch.path());
+    fs::remove_file(log(scratch.path(), 1, 0)).unwrap();
+    let home = read(scratch.path()).unwrap();
+    let faults = super::check::examine(&home).refusals();
+    assert!(faults[0].to_string().contains("every file of this stream is missing"), "{faults:?}");
+}
+
 /// An end that an earlier generation decided is moved to before the damage, by the generation that repair begins.
 #[test]
 fn a_stream_of_an_older_generation_can_be_ended_earlier() {
@@ -327,10 +360,11 @@ fn a_stream_of_an_older_generation_can_be_ended_earlier() {
     write_directory(scratch.path());
     write_opening(scratch.path(), 2, &[(stream(1, 0), Lsn(7)), (stream(1, 1), Lsn(4))]);
     write_stream(scratch.path(), stream(2, 0), &[Some(&[("j", None)]), Some(&[])]);
-    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 4, 2]));
+    write_stream(scratch.path(), stream(2, 1), &[Some(&[])]);
+    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 4, 2, 1]));
     flip(&log(scratch.path(), 1, 0), SEGMENT_HEADER_BYTES + ALIGN_BYTES + 100);
     assert_eq!(look(scratch.path()).0, Verdict::Damaged);
     repair(read(scratch.path()).unwrap(), Way::Truncate).unwrap();
-    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 2, 2]));
+    assert_eq!(look(scratch.path()), (Verdict::Clean, vec![7, 2, 2, 1]));
     assert_eq!(read(scratch.path()).unwrap().generation_next(), Generation(4));
 }

@@ -154,6 +154,7 @@ fn header(kind: SegmentKind, stream: StreamId, core_count: u16, partitions: std:
         align_bytes: ALIGN_BYTES,
         key_number: 0,
         nonce_prefix: 0,
+        room_bytes: 0,
     }
 }
 
@@ -444,6 +445,43 @@ fn segments_follow_each_other_and_none_may_be_missing() {
         disk.world.restart(2);
         assert_eq!(disk.values(&["a"]), ["\"123\""]);
     }
+}
+
+/// A file has its whole room until something in the next one is durable: what is shorter before was not left so by a crash.
+#[test]
+fn a_newest_file_that_became_shorter_is_refused_and_so_is_one_whose_next_is_gone() {
+    let room = SEGMENT_HEADER_BYTES + 8 * ALIGN_BYTES as usize;
+    let roomy = |mut log: Log| {
+        log.header.room_bytes = room as u64;
+        log.bytes = log.header.to_bytes().to_vec();
+        log
+    };
+    let mut first = roomy(Log::new(1, 0, 1));
+    first.frame(&["SET a 1"]).frame(&["APPEND a 2"]);
+    let mut second = roomy(first.next_segment());
+    second.frame(&["APPEND a 3"]).frame(&["APPEND a 4"]);
+    let full = second.bytes.clone();
+    let mut disk = Disk::new(Recipe::new(8, 1));
+    disk.open_generations(1);
+    disk.put(&first);
+    // Between frames, behind the last one, and before the first.
+    for bytes in [full.len() - ALIGN_BYTES as usize, full.len(), room - ALIGN_BYTES as usize, SEGMENT_HEADER_BYTES] {
+        second.bytes = full.clone();
+        second.bytes.resize(bytes, 0);
+        disk.put(&second);
+        let damage = disk.damage();
+        assert_eq!((damage.file, damage.at), (directory().segment(stream(1, 0), 1), bytes as u64));
+        disk.world.restart(1);
+    }
+    disk.ask(FileRequest::Unlink { path: directory().segment(stream(1, 0), 1) });
+    let damage = disk.damage();
+    assert_eq!((damage.file, damage.at), (directory().segment(stream(1, 0), 0), first.bytes.len() as u64));
+    assert!(damage.why.contains("it was made with"), "{}", damage.why);
+    disk.world.restart(1);
+    second.bytes = full;
+    second.bytes.resize(room, 0);
+    disk.put(&second);
+    assert_eq!(disk.values(&["a"]), ["\"1234\""]);
 }
 
 #[test]

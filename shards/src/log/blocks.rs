@@ -100,6 +100,7 @@ mod tests {
             align_bytes: ALIGN_BYTES,
             key_number: 0,
             nonce_prefix: 0,
+            room_bytes: 0,
         };
         let mut bytes = header.to_bytes().to_vec();
         let (_, seed) = SegmentHeader::read(&bytes).unwrap();

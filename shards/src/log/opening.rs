@@ -76,6 +76,7 @@ pub(super) fn to_file(
         align_bytes: ALIGN_BYTES,
         key_number: 0,
         nonce_prefix: 0,
+        room_bytes: 0,
     };
     let mut file = header.to_bytes().to_vec();
     append_block(&mut file, payload, 0, clock_ms, ALIGN_BYTES, header.seed());

@@ -4,6 +4,9 @@
 //! if any later frame, or anybody else who would know, says that its entries were durable, this is *damage*, and nothing
 //! may go on without a person's decision; otherwise nobody was ever told of them, and the tail is *torn*, as a crash leaves
 //! it. The rule does not depend on how writes were scheduled.
+//!
+//! A file has its whole length before its first frame, and keeps it until something in the next file is durable or the stream has
+//! ended. So one that is shorter, where nothing follows it, was *cut*: not by a crash, and what it held nobody knows.
 
 use super::frame::{FrameHeader, FrameKind, Sight, frame_bytes, look};
 use super::{LogError, Lsn, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind};
@@ -20,20 +23,26 @@ pub enum Tail {
     Torn { end: Lsn, segment: u64, at: u64, bytes: u64 },
     /// Something is missing that was durable; `known` is the last Lsn of which that is known.
     Damaged { end: Lsn, segment: u64, at: u64, known: Lsn },
+    /// A file ends at `at`, before the length of `room_bytes` that it was made with, or the file behind it is gone. Nobody knows
+    /// how much is missing.
+    Cut { end: Lsn, segment: u64, at: u64, room_bytes: u64 },
 }
 
 impl Tail {
     /// The first Lsn that is not there.
     pub fn end(&self) -> Lsn {
         match *self {
-            Tail::Clean { end, .. } | Tail::Torn { end, .. } | Tail::Damaged { end, .. } => end,
+            Tail::Clean { end, .. } | Tail::Torn { end, .. } | Tail::Damaged { end, .. } | Tail::Cut { end, .. } => end,
         }
     }
 
     /// The same for a stream whose end a later [`super::Opening`] has decided: all before `decided` must be there, and
     /// what follows means nothing any more.
     pub fn decided(self, decided: Lsn) -> Tail {
-        let (Tail::Clean { end, segment, at } | Tail::Torn { end, segment, at, .. } | Tail::Damaged { end, segment, at, .. }) = self;
+        let (Tail::Clean { end, segment, at }
+        | Tail::Torn { end, segment, at, .. }
+        | Tail::Damaged { end, segment, at, .. }
+        | Tail::Cut { end, segment, at, .. }) = self;
         if end >= decided {
             Tail::Clean { end: decided, segment, at }
         } else {
@@ -53,6 +62,14 @@ struct Trouble {
     seen: u64,
 }
 
+/// A file that is shorter than it was made.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    segment: u64,
+    at: u64,
+    room_bytes: u64,
+}
+
 /// Reads one stream, segment after segment.
 #[derive(Debug)]
 pub struct Scan {
@@ -60,6 +77,7 @@ pub struct Scan {
     seed: u32,
     align_bytes: usize,
     seq: u64,
+    room_bytes: u64,
     /// The first Lsn that anybody needs: gaps before it lose nothing.
     needed: Lsn,
     /// The Lsn behind the last frame taken.
@@ -76,6 +94,8 @@ pub struct Scan {
     /// Bytes that were no frames, before frames that followed without a gap.
     stray_bytes: u64,
     is_closed: bool,
+    /// The last file that was cut, of those from the one with the last frame on.
+    cut: Option<Cut>,
 }
 
 impl Scan {
@@ -86,6 +106,7 @@ impl Scan {
             seed,
             align_bytes: header.align_bytes as usize,
             seq: header.seq,
+            room_bytes: header.room_bytes,
             needed: expected.max(Lsn(1)),
             next: Lsn(0),
             known: Lsn(0),
@@ -95,6 +116,7 @@ impl Scan {
             ended: None,
             stray_bytes: 0,
             is_closed: false,
+            cut: None,
         }
     }
 
@@ -109,6 +131,7 @@ impl Scan {
             return Err(LogError { place: 0, why: why.into() });
         }
         self.ended = Some((self.seq, self.at));
+        self.room_bytes = header.room_bytes;
         (self.seed, self.align_bytes, self.seq, self.at) = (seed, header.align_bytes as usize, header.seq, SEGMENT_HEADER_BYTES as u64);
         Ok(())
     }
@@ -154,10 +177,13 @@ impl Scan {
     /// As [`Scan::feed`].
     pub fn finish(mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<Tail, LogError> {
         self.end_segment(take)?;
+        let cut = self.cut.filter(|_| !self.is_closed);
         let Trouble { segment, at, bytes, .. } = *self.trouble();
         let end = self.end();
         Ok(if self.known >= end {
             Tail::Damaged { end, segment, at, known: self.known }
+        } else if let Some(Cut { segment, at, room_bytes }) = cut {
+            Tail::Cut { end, segment, at, room_bytes }
         } else if bytes > 0 {
             Tail::Torn { end, segment, at, bytes }
         } else {
@@ -176,7 +202,11 @@ impl Scan {
     /// As [`Scan::feed`].
     pub fn end_segment(&mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<(), LogError> {
         let kept = std::mem::take(&mut self.kept);
-        self.walk(&kept, true, take).map(|_| ())
+        self.walk(&kept, true, take)?;
+        if self.at < self.room_bytes {
+            self.cut = Some(Cut { segment: self.seq, at: self.at, room_bytes: self.room_bytes });
+        }
+        Ok(())
     }
 
     /// Reads frames from `bytes`, which lie at `self.at`; how many bytes are done with.
@@ -231,6 +261,7 @@ impl Scan {
             self.stray_bytes += trouble.bytes;
         }
         self.next = Lsn(end);
+        self.cut = None;
         self.is_closed = kind == FrameKind::End;
         take(header, payload);
         Ok(bytes)

@@ -33,7 +33,7 @@ struct Stored {
     reserved_16: u16_ule,
     node: [u8; 16],
     seq: u64_ule,
-    reserved_64: u64_ule,
+    room_bytes: u64_ule,
     generation: u64_ule,
     created_ms: u64_ule,
     align_bytes: u32_ule,
@@ -101,6 +101,9 @@ pub struct SegmentHeader {
     pub key_number: u32,
     /// What its frames' nonces begin with.
     pub nonce_prefix: u32,
+    /// The length the file of a stream was made with, before anything was in it: until the stream goes on in the next file, or
+    /// ends, it is no shorter. 0 for one that grows.
+    pub room_bytes: u64,
 }
 
 impl SegmentHeader {
@@ -134,7 +137,7 @@ impl SegmentHeader {
             stored.extend_from_slice(&number.to_le_bytes());
         }
         stored.extend_from_slice(&self.node.0);
-        for number in [self.seq, 0, self.stream.generation.0, self.created_ms] {
+        for number in [self.seq, self.room_bytes, self.stream.generation.0, self.created_ms] {
             stored.extend_from_slice(&number.to_le_bytes());
         }
         for number in [self.align_bytes, self.key_number, self.nonce_prefix] {
@@ -192,6 +195,7 @@ fn read_copy(bytes: &[u8]) -> Result<(SegmentHeader, u32), LogError> {
         align_bytes,
         key_number: stored.key_number.to_native(),
         nonce_prefix: stored.nonce_prefix.to_native(),
+        room_bytes: stored.room_bytes.to_native(),
     };
     Ok((header, seed))
 }
@@ -262,6 +266,7 @@ mod tests {
             align_bytes: 512,
             key_number: 9,
             nonce_prefix: 0x0102_0304,
+            room_bytes: 0x0100_0000,
         }
     }
 
@@ -270,7 +275,7 @@ mod tests {
         let bytes = header().to_bytes();
         assert_eq!(bytes[..24], *b"CWSEGMT1\x01\0\x01\0\x02\0\x04\0\x40\0\x80\0\0\x01\0\0");
         assert_eq!(bytes[24..40], *b"0123456789abcdef");
-        assert_eq!(bytes[40..64], *b"\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0");
+        assert_eq!(bytes[40..64], *b"\x07\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\x03\0\0\0\0\0\0\0");
         assert_eq!(bytes[72..84], *b"\0\x02\0\0\x09\0\0\0\x04\x03\x02\x01");
         assert_eq!(bytes[88..2048], [0; 1960]);
         assert_eq!(bytes[..2048], bytes[2048..]);

@@ -2,7 +2,7 @@
 //! frames are still whole.
 
 use super::*;
-use crate::log::{FrameFlags, FrameSpec, Generation, NodeId, StreamId, frame_header};
+use crate::log::{FrameFlags, FrameSpec, Generation, NodeId, StreamId, frame_at, frame_header};
 use proptest::prelude::*;
 
 /// A frame as it was written: where, which Lsns, what it says was durable.
@@ -35,6 +35,7 @@ fn header(seq: u64) -> SegmentHeader {
         align_bytes: 512,
         key_number: 0,
         nonce_prefix: 0,
+        room_bytes: 0,
     }
 }
 
@@ -342,4 +343,89 @@ fn a_lost_mark_loses_nothing_but_is_noticed() {
     let mut long = before.files.clone();
     long[0][SEGMENT_HEADER_BYTES + 512 + 11] ^= 64;
     check(&before, &long, 2, 0);
+}
+
+/// A stream whose files were made with so much room: full ones are cut to what is in them, the last one is not.
+fn roomy(shape: &[(u32, usize, bool, bool)], room_bytes: usize) -> Stream {
+    let mut stream = Stream::default();
+    let mut place = (0, 0);
+    let plain = self::stream(shape, 0);
+    for (seq, file) in plain.files.iter().enumerate() {
+        let header = SegmentHeader { room_bytes: room_bytes as u64, ..header(seq as u64) };
+        let mut bytes = header.to_bytes().to_vec();
+        for frame in plain.frames.iter().filter(|frame| frame.segment == seq) {
+            let (found, stored) = frame_at(&file[frame.at..], frame.at as u64, self::header(seq as u64).seed()).unwrap();
+            let spec = FrameSpec {
+                at: bytes.len() as u64,
+                first_lsn: found.first_lsn,
+                synced_lsn: found.synced_lsn,
+                clock_ms: found.clock_ms,
+                entry_count: found.entry_count,
+                raw_bytes: stored.len() as u32,
+                flags: FrameFlags::ENTRIES,
+                key_number: 0,
+            };
+            bytes.extend(frame_header(&spec, stored, header.seed()));
+            bytes.extend(stored);
+            bytes.resize(bytes.len().next_multiple_of(512), 0);
+            place = (seq, bytes.len());
+            stream.frames.push(Written { segment: seq, ..frame.clone() });
+        }
+        stream.files.push(bytes);
+    }
+    let last = stream.files.len() - 1;
+    stream.files[last].resize(room_bytes, 0);
+    assert_eq!(place.0, last);
+    stream
+}
+
+#[test]
+fn a_file_that_became_shorter_was_cut_unless_the_stream_goes_on_behind_it() {
+    let room = SEGMENT_HEADER_BYTES + 8 * 512;
+    let before = roomy(&[(1, 100, true, false), (1, 100, true, false), (1, 100, true, true), (1, 100, true, false)], room);
+    let clean = |files: &[Vec<u8>]| matches!(scan(files, 2, Lsn(1), Lsn(0)).1, Tail::Clean { .. });
+    assert!(before.files[0].len() < room && clean(&before.files), "the first file is over");
+    // Between two frames, where nothing else tells that there was more; or where only zeros were.
+    for blocks in 0..8 {
+        let mut files = before.files.clone();
+        files[1].truncate(SEGMENT_HEADER_BYTES + blocks * 512);
+        let at = (SEGMENT_HEADER_BYTES + blocks * 512) as u64;
+        let end = Lsn(3 + blocks.min(2) as u64);
+        assert_eq!(scan(&files, 2, Lsn(1), Lsn(0)).1, Tail::Cut { end, segment: 1, at, room_bytes: room as u64 });
+        assert!(matches!(scan(&files, 2, Lsn(1), Lsn(0)).1.decided(end), Tail::Clean { .. }), "what a person decided counts");
+    }
+    // The file behind the first one is gone, or holds nothing.
+    let (_, tail) = scan(&before.files[..1], 2, Lsn(1), Lsn(0));
+    assert_eq!(tail, Tail::Cut { end: Lsn(3), segment: 0, at: before.files[0].len() as u64, room_bytes: room as u64 });
+    let mut files = before.files.clone();
+    files[1][SEGMENT_HEADER_BYTES..].fill(0);
+    assert!(matches!(scan(&files, 2, Lsn(1), Lsn(0)).1, Tail::Cut { segment: 0, .. }));
+    // One that was not full yet when the next was made ready has its room, and so has that.
+    files[0].resize(room, 0);
+    assert!(clean(&files) && clean(&files[..1]));
+    files[1].truncate(SEGMENT_HEADER_BYTES);
+    assert!(matches!(scan(&files, 2, Lsn(1), Lsn(0)).1, Tail::Cut { segment: 1, .. }));
+}
+
+#[test]
+fn a_stream_that_ended_in_order_may_be_as_short_as_it_is() {
+    let room = SEGMENT_HEADER_BYTES + 8 * 512;
+    let mut before = roomy(&[(1, 100, true, false)], room);
+    let header = SegmentHeader { room_bytes: room as u64, ..header(0) };
+    before.files[0].truncate(SEGMENT_HEADER_BYTES + 512);
+    let cut = |files: &[Vec<u8>]| matches!(scan(files, 2, Lsn(1), Lsn(0)).1, Tail::Cut { .. });
+    assert!(cut(&before.files));
+    let spec = FrameSpec {
+        at: before.files[0].len() as u64,
+        first_lsn: Lsn(2),
+        synced_lsn: Lsn(1),
+        clock_ms: 9,
+        entry_count: 0,
+        raw_bytes: 0,
+        flags: FrameFlags::END,
+        key_number: 0,
+    };
+    before.files[0].extend(frame_header(&spec, b"", header.seed()));
+    before.files[0].resize(SEGMENT_HEADER_BYTES + 1024, 0);
+    assert!(!cut(&before.files));
 }
