@@ -2,9 +2,11 @@
 """Backups of a server that is being written to, and directories made from them, judged by what clients were told.
 
     python3 ci/durable/backup.py --server "target/release/corewheel server"
+    python3 ci/durable/backup.py --server "target/release/corewheel server" --store s3
 
 Each writer sends one command at a time over keys on every core, so whatever a restored server holds must be the state after a number
-of its commands: no fewer than were acknowledged before the point, no more than were sent. Standard library only.
+of its commands: no fewer than were acknowledged before the point, no more than were sent. Both stores are judged unless one is named;
+the S3 server comes from PyPI (see stores.py), everything else is the standard library.
 """
 
 import argparse
@@ -23,6 +25,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
+from durable.stores import S3, Bucket, Folder, Relay, environment
 from judge.report import Report
 from judge.resp import Client, Closed, Error
 from judge.server import Server
@@ -30,7 +33,7 @@ from judge.server import Server
 WRITERS = 4
 SLOTS = 16
 TOGETHER = 6
-SECONDS_MAX = 60
+SECONDS_MAX = 90
 TURN_MS_MAX = 100
 
 
@@ -115,12 +118,12 @@ class Load:
 class Story:
     """One directory, its store, and everything that happens to them."""
 
-    def __init__(self, command, folder):
+    def __init__(self, command, folder, store, report):
         self.server_words = shlex.split(command)
         self.folder = pathlib.Path(folder)
-        self.data, self.store = self.folder / "data", self.folder / "store"
+        self.data, self.objects, self.store = self.folder / "data", store, store.address
         self.writers = [Writer(index) for index in range(WRITERS)]
-        self.report = Report("backup")
+        self.report = report
         self.restored = 0
 
     def words(self, *words):
@@ -151,7 +154,8 @@ class Story:
         return min(under_way, default=moment) - 1, moment + TURN_MS_MAX
 
     def catalog(self, backup):
-        text = next(self.store.glob(f"*/{backup}/catalog.json")).read_text(encoding="ascii")
+        name = next(name for name in self.objects.names() if name.endswith(f"/{backup}/catalog.json"))
+        text = self.objects.get(name).decode("ascii")
         return json.loads(text[:text.rindex("crc32c ")])
 
     def restore(self, *words):
@@ -275,16 +279,16 @@ def check_store(story, marks):
     interrupted = check_interruption(story, full["node"])
     story.corewheel("backup", "verify", "--from", story.store)
     segment = max((file for file in newest["files"] if file["name"].endswith(".log")), key=lambda file: file["stored_bytes"])
-    path = story.store / newest["node"] / segment["object"]
-    whole = path.read_bytes()
+    name = f"{newest['node']}/{segment['object']}"
+    whole = story.objects.get(name)
     middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1:])
+    story.objects.put(name, whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1:])
     refused = story.folder / "refused"
     for what, words in (("verify", ()), ("restore", ("--dir", refused, "--backup", newest["id"]))):
         said = story.corewheel(*(("backup", "verify") if what == "verify" else (what,)), "--from", story.store, *words, code=1)
         row(f"a flipped bit is found by {what}", "named" if segment["object"] in said else said[-300:], "named", segment["object"] in said)
     row("what was refused is no directory", (refused / "node").exists(), "False", not (refused / "node").exists())
-    path.write_bytes(whole)
+    story.objects.put(name, whole)
     story.corewheel("restore", "--from", story.store, "--dir", refused, "--backup", newest["id"])
     row("once it is whole again, restore goes on there", (refused / "node").exists(), "True", (refused / "node").exists())
     return interrupted
@@ -293,10 +297,11 @@ def check_store(story, marks):
 def check_interruption(story, node):
     """A backup that is killed is none, and the next one removes what is left of it. Returns that one's name."""
     row = story.report.row
-    left = [story.store / node / "20010101T000000000Z" / "log" / name for name in ("x.log.zst", "y.log.zst.tmp")]
-    for path in left:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"half")
+    # Only a directory has names for what is being written.
+    names = ("x.log.zst", "y.log.zst.tmp") if isinstance(story.objects, Folder) else ("x.log.zst",)
+    left = [f"{node}/20010101T000000000Z/log/{name}" for name in names]
+    for name in left:
+        story.objects.put(name, b"half")
     words = story.words("backup", "create", "--dir", story.data, "--to", story.store, "--full")
     for _ in range(20):
         stopped = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -307,13 +312,17 @@ def check_interruption(story, node):
         if not finished:
             break
         # It was faster than we.
-        shutil.rmtree(story.store / node / finished[0])
+        for name in story.objects.names():
+            if finished[0] in name:
+                story.objects.delete(name)
     row("a backup is interrupted", stopped.returncode, -signal.SIGKILL, not finished and stopped.returncode == -signal.SIGKILL)
     said = story.corewheel("backup", "list", "--from", story.store)
     row("it is none", f"{len(said.splitlines()) - 1} listed", "3", len(said.splitlines()) == 4)
     extra = story.create("--full")
-    gone = not any(path.exists() for path in left) and not (story.data / "backup.tmp").exists()
-    row("the next removes what is left of it", "gone" if gone else "there", "gone", gone and len(list((story.store / node).iterdir())) == 4)
+    names = story.objects.names()
+    gone = not set(left) & set(names) and not (story.data / "backup.tmp").exists()
+    backups = {name.split("/")[1] for name in names}
+    row("the next removes what is left of it", "gone" if gone else "there", "gone", gone and len(backups) == 4)
     row("a full one shares nothing", extra, "", all(file["object"].startswith(extra) for file in story.catalog(extra)["files"]))
     return extra
 
@@ -356,36 +365,127 @@ def check_histories(story, marks, target, extra):
     story.judge("a restored directory's own backup", story.restore("--backup", other), 1, at, at, mark=b"another history")
     story.judge("leaves the other history alone", story.restore("--backup", extra), 3, until, until, mark=b"after",
                 entry=b"never backed up")
-    before = size(story.store)
+    before = story.objects.size()
     said = story.corewheel("backup", "prune", "--from", story.store, "--keep", "1")
-    after = size(story.store)
+    after = story.objects.size()
     story.report.row("prune frees what nobody needs", f"{said.count('deleted')} backups, {before} to {after} bytes", "4 backups",
                      said.count("deleted") == 4 and after < before)
     story.corewheel("backup", "verify", "--from", story.store)
     story.judge("what stays is whole", story.restore(), 2, at, at, mark=b"another history")
 
 
-def size(folder):
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def trouble_on_the_way(story, relay):
+    """What only a store at the end of a wire can do: break off, refuse, not be there, be wanted by two at once."""
+    row, original = story.report.row, dict(os.environ)
+    before = story.corewheel("backup", "list", "--from", story.store)
+    server = story.serve(story.folder / "more", 1)
+    try:
+        with server.client() as client:
+            # A snapshot that is long enough to come in parts.
+            for number in range(1_200):
+                client.call("SET", f"long:{number}", os.urandom(20_000))
+            client.call("SAVE")
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{relay.port}"
+        relay.break_after(20_000_000)
+        words = ("backup", "create", "--dir", story.folder / "more", "--to", story.store)
+        said = story.corewheel(*words, code=1)
+        row("a store that breaks off half-way", said.strip()[-200:], "told", relay.is_broken() and "cannot be reached" in said)
+        relay.mend()
+        said = story.corewheel("backup", "list", "--from", story.store)
+        row("what came until then is no backup", len(said.splitlines()), len(before.splitlines()), said == before)
+        said = story.corewheel(*words)
+        row("the next waits for the lock that was left, and goes on", "waits" if "waiting to see" in said else said, "waits",
+            "waiting to see" in said and "files were copied" in said)
+        long = max(story.catalog(said.split()[0])["files"], key=lambda file: file["stored_bytes"])
+        row("its longest object came in parts", long["stored_bytes"], "three of 8 MiB", long["stored_bytes"] > 2 * (8 << 20))
+        story.corewheel("backup", "verify", "--from", story.store, "--backup", said.split()[0])
+    finally:
+        os.environ.clear()
+        os.environ.update(original)
+        end(server)
+    told = []
+    racers = [subprocess.Popen(story.words("backup", "create", "--dir", folder, "--to", story.store), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True) for folder in (story.data, story.folder / "more")]
+    for racer in racers:
+        out, err = racer.communicate(timeout=SECONDS_MAX)
+        told.append((racer.returncode, out, err))
+    clean = all(code == 0 or "another is at work" in err for code, _, err in told) and any(code == 0 for code, _, _ in told)
+    row("of two at once one goes first", [code for code, _, _ in told], "both through, or one told so", clean, "" if clean else str(told))
+    story.corewheel("backup", "verify", "--from", story.store)
+    said = story.corewheel("backup", "list", "--from", "s3://no-such-bucket/x", code=1)
+    row("a bucket that is not there", said.strip(), "told", "there is no bucket no-such-bucket" in said)
+    said = story.corewheel("backup", "create", "--dir", story.data, "--to", "s3://no-such-bucket", code=1)
+    row("and none to create in", said.strip(), "told", "there is no bucket no-such-bucket" in said)
+    refuse(story)
+
+
+def refuse(story):
+    """A store that knows its users, and one that does not answer at all."""
+    with S3(with_users=True) as strict:
+        bucket = Bucket(strict, "kept", "x")
+        kept = dict(os.environ)
+        os.environ.update(environment(strict.port))
+        said = story.corewheel("backup", "create", "--dir", story.data, "--to", bucket.address, code=1)
+        os.environ.clear()
+        os.environ.update(kept)
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    story.report.row("wrong credentials", said.strip(), "refused, without the secret", "refuses the credentials" in said and secret not in said)
+    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{strict.port}"
+    said = story.corewheel("backup", "list", "--from", story.store, code=1)
+    os.environ["AWS_ALLOW_HTTP"] = "false"
+    plain = story.corewheel("backup", "list", "--from", story.store, code=1)
+    os.environ.update(kept)
+    story.report.row("nobody there", said.strip(), "told", "cannot be reached" in said)
+    story.report.row("plain http", plain.strip(), "refused until it is allowed", "AWS_ALLOW_HTTP" in plain)
+
+
+def judge_store(options, folder, report):
+    story = Story(options.server, folder, Folder(pathlib.Path(folder) / "store"), report)
+    run(story)
+
+
+def judge_bucket(options, folder, report):
+    with S3() as server:
+        kept = dict(os.environ)
+        os.environ.update(environment(server.port))
+        try:
+            story = Story(options.server, folder, Bucket(server, "backups", "of/one"), report)
+            run(story)
+            relay = Relay(server.port)
+            trouble_on_the_way(story, relay)
+            relay.close()
+        finally:
+            os.environ.clear()
+            os.environ.update(kept)
+
+
+def run(story):
+    marks = first_life(story)
+    second_life(story, marks)
+    check_restores(story, marks, check_store(story, marks))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="target/release/corewheel server", help="the program and its subcommand")
     parser.add_argument("--keep", action="store_true", help="leave the directories, to look at them")
+    parser.add_argument("--store", choices=["directory", "s3"], action="append", help="only this one")
     options = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix="corewheel-backup-")
-    story = Story(options.server, folder)
-    try:
-        marks = first_life(story)
-        second_life(story, marks)
-        check_restores(story, marks, check_store(story, marks))
-    finally:
-        if options.keep:
-            print(f"kept: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return story.report.finish()
+    report = Report("backup")
+    for name, judge in (("directory", judge_store), ("s3", judge_bucket)):
+        if options.store and name not in options.store:
+            continue
+        print(f"-- {name}")
+        folder = tempfile.mkdtemp(prefix="corewheel-backup-")
+        try:
+            judge(options, folder, report)
+        finally:
+            os.environ.pop("COREWHEEL_ENCRYPTION_KEY", None)
+            if options.keep:
+                print(f"kept: {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+    return report.finish()
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ Where a server starts by itself, nothing is changed.";
 fn main() -> ExitCode {
     let program = Program::parse();
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    log.with_env_filter(EnvFilter::try_from_env("COREWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"))).init();
+    // What the store's client tries again is said when it has failed for good.
+    log.with_env_filter(EnvFilter::try_from_env("COREWHEEL_LOG").unwrap_or_else(|_| EnvFilter::new("info,object_store=error"))).init();
     match program.what {
         What::Server(options) => match options.into_config() {
             Ok(config) => serve(config),

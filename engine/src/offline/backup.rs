@@ -28,8 +28,10 @@ const EXAMPLES: &str = "Examples:
   corewheel backup list --from /mnt/backups
   corewheel backup verify --from /mnt/backups
   corewheel backup prune --from /mnt/backups --keep 7d
+  corewheel backup create --dir /var/lib/corewheel --to s3://bucket/prefix
 
-A store is a directory. A backup that was interrupted is none; the next one removes what is left of it.";
+A store is a directory, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, where it is not Amazon's,
+AWS_ENDPOINT_URL in the environment. A backup that was interrupted is none; the next one removes what is left of it.";
 
 #[derive(Subcommand)]
 enum What {
@@ -38,7 +40,7 @@ enum What {
         /// The directory of the server.
         #[arg(long, value_name = "PATH")]
         dir: PathBuf,
-        /// The store to put it in; made if it is not there.
+        /// The store to put it in: a directory, made if it is not there, or s3://BUCKET/PREFIX.
         #[arg(long, value_name = "STORE")]
         to: String,
         /// Copy everything, also what earlier backups hold already.
@@ -87,7 +89,7 @@ pub(crate) fn run(options: BackupOptions) -> ExitCode {
 
 pub(super) fn create(dir: &Path, to: &str, full: bool) -> Result<(), Trouble> {
     let store = Store::make(to)?;
-    let _lock = store.lock()?;
+    let lock = store.lock()?;
     let known = catalogs(&store)?;
     remove(&store, &unneeded(&store, &known)?)?;
     let gathered = Gathered::of(dir)?;
@@ -116,6 +118,7 @@ pub(super) fn create(dir: &Path, to: &str, full: bool) -> Result<(), Trouble> {
         };
         catalog.files.push(kept);
     }
+    lock.confirm()?;
     catalog.commit(&store)?;
     drop(bar);
     println!("{}", catalog.id);
@@ -212,7 +215,7 @@ pub(super) fn verify(from: &str, backup: Option<&str>) -> Result<(), Trouble> {
 
 pub(super) fn prune(from: &str, keep: Keep) -> Result<(), Trouble> {
     let store = Store::open(from)?;
-    let _lock = store.lock()?;
+    let lock = store.lock()?;
     let (now, mut kept, mut old) = (now_ms(), Vec::new(), Vec::new());
     let mut later: BTreeMap<String, usize> = BTreeMap::new();
     for catalog in catalogs(&store)?.into_iter().rev() {
@@ -224,12 +227,14 @@ pub(super) fn prune(from: &str, keep: Keep) -> Result<(), Trouble> {
         }
         *later += 1;
     }
+    lock.confirm()?;
     // A backup ends with its catalog, and what it shared with others stays.
     for catalog in &old {
         store.delete(&catalog.object())?;
         println!("{:<20}deleted", catalog.id);
     }
-    store.tidy("")?;
+    store.tidy()?;
+    lock.confirm()?;
     remove(&store, &unneeded(&store, &kept)?)?;
     eprintln!("{} backups stay", kept.len());
     Ok(())
@@ -239,5 +244,5 @@ fn remove(store: &Store, names: &[String]) -> Result<(), Trouble> {
     for name in names {
         store.delete(name)?;
     }
-    store.tidy("")
+    store.tidy()
 }

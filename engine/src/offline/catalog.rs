@@ -6,7 +6,7 @@ use super::moment;
 use super::store::Store;
 use serde::{Deserialize, Serialize};
 use shards::log::{Generation, NodeId, StreamId, opening_generation, segment_of};
-use std::io::{Read, Write};
+use std::io::Read;
 
 /// The version of this text.
 const VERSION: u32 = 1;
@@ -129,19 +129,19 @@ impl Catalog {
     /// Makes the backup one.
     pub(super) fn commit(&self, store: &Store) -> Result<(), Trouble> {
         let name = self.object();
-        let step = format!("cannot write {}", store.place(&name).display());
-        store.write(&name, |file| file.write_all(self.to_text().as_bytes()).map_err(Trouble::step(step)))
+        let (step, text) = (format!("cannot write {}", store.place(&name)), self.to_text());
+        store.write(&name, text.len() as u64, |into| into.write_all(text.as_bytes()).map_err(Trouble::step(step)))
     }
 
     /// Reads the catalog that is the object `name`.
     pub(super) fn read(store: &Store, name: &str) -> Result<Catalog, Trouble> {
         let place = store.place(name);
         let mut text = String::new();
-        store.read(name)?.read_to_string(&mut text).map_err(Trouble::step(format!("cannot read {}", place.display())))?;
+        store.read(name)?.read_to_string(&mut text).map_err(Trouble::step(format!("cannot read {}", place)))?;
         match Catalog::of_text(&text) {
             Ok(catalog) if catalog.object() == name => Ok(catalog),
-            Ok(_) => Err(Trouble::new(format!("{} is the catalog of another backup", place.display()))),
-            Err(why) => Err(Trouble::new(format!("{} is damaged: {why}", place.display()))),
+            Ok(_) => Err(Trouble::new(format!("{} is the catalog of another backup", place))),
+            Err(why) => Err(Trouble::new(format!("{} is damaged: {why}", place))),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Gathered {
     pub(super) fn of(root: &Path) -> Result<Gathered, Trouble> {
         let directory = Directory::new(root);
         let node = read_node(&directory.node())?;
-        let lock = super::store::lock(&root.join(LOCK), "another backup of this directory is being taken")?;
+        let lock = super::folder::lock(&root.join(LOCK), "another backup of this directory is being taken")?;
         let links = root.join(LINKS);
         let mut gathered = Gathered { node, clock_ms: 0, files: Vec::new(), links, _lock: lock };
         for _ in 0..TRIES {

@@ -9,6 +9,7 @@ mod bar;
 mod catalog;
 mod commands;
 pub(crate) mod export;
+mod folder;
 mod gather;
 mod history;
 pub(crate) mod import;

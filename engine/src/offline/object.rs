@@ -29,9 +29,11 @@ pub(super) fn checksum(path: &Path, bytes: u64) -> Result<u32, Trouble> {
 pub(super) fn pack(path: &Path, store: &Store, folder: &str, kept: &mut Kept, bar: &mut Bar) -> Result<(), Trouble> {
     let name = format!("{folder}/{}", kept.object);
     let place = store.place(&name);
-    let trouble = || Trouble::step(format!("cannot write {}", place.display()));
-    let (crc, stored) = store.write(&name, |file| {
-        let mut encoder = zstd::Encoder::new(Measured::new(file), LEVEL).map_err(trouble())?;
+    let trouble = || Trouble::step(format!("cannot write {}", place));
+    // What cannot be compressed becomes a little longer.
+    let bytes_max = kept.bytes + kept.bytes / 64 + CHUNK_BYTES as u64;
+    let (crc, stored) = store.write(&name, bytes_max, |into| {
+        let mut encoder = zstd::Encoder::new(Measured::new(into), LEVEL).map_err(trouble())?;
         let mut crc = 0;
         each_chunk(path, kept.bytes, |chunk| {
             crc = crc32c::crc32c_append(crc, chunk);
@@ -51,7 +53,7 @@ pub(super) fn pack(path: &Path, store: &Store, folder: &str, kept: &mut Kept, ba
 /// Writes what an object was made of to `into`, called `target` in messages, and checks all of it.
 pub(super) fn unpack(store: &Store, name: &str, kept: &Kept, into: &mut dyn Write, target: &Path, bar: &mut Bar) -> Result<(), Trouble> {
     let place = store.place(name);
-    let refused = |why: &str| Trouble::new(format!("{} is damaged: {why}", place.display()));
+    let refused = |why: &str| Trouble::new(format!("{} is damaged: {why}", place));
     let mut stored = Measured::new(store.read(name)?);
     let (mut crc, mut bytes) = (0, 0);
     let mut decode = || -> Result<(), Trouble> {
@@ -73,7 +75,7 @@ pub(super) fn unpack(store: &Store, name: &str, kept: &Kept, into: &mut dyn Writ
         }
     };
     decode()?;
-    io::copy(&mut stored, &mut io::sink()).map_err(Trouble::step(format!("cannot read {}", place.display())))?;
+    io::copy(&mut stored, &mut io::sink()).map_err(Trouble::step(format!("cannot read {}", place)))?;
     if (stored.bytes, stored.crc) != (kept.stored_bytes, kept.stored_crc32c) {
         return Err(refused("its checksum does not hold"));
     }
@@ -166,7 +168,7 @@ mod tests {
         let mut whole = Vec::new();
         unpacked(&mut whole).unwrap();
         assert_eq!(whole, data[..bytes as usize]);
-        let place = store.place("n/id/node.zst");
+        let place = folder.path().join("n/id/node.zst");
         let stored = fs::read(&place).unwrap();
         assert!(stored.len() as u64 == kept.stored_bytes && stored.len() < data.len());
         for at in (0..stored.len()).step_by(97) {

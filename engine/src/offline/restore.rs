@@ -5,10 +5,11 @@
 
 use super::bar::Bar;
 use super::catalog::{Catalog, Kept, What};
+use super::folder::sync_folder;
 use super::history::{catalogs, choose, files, streams};
 use super::object::unpack;
 use super::point::{EntryName, Point, Wanted};
-use super::store::{Store, sync_folder};
+use super::store::Store;
 use super::stream::{Question, Stream, names};
 use super::{Trouble, moment, now_ms};
 use crate::{EXIT_FAILED, EXIT_USAGE, complain};

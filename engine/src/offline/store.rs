@@ -1,20 +1,27 @@
-//! Where backups are kept: a directory, wherever it is mounted from. Objects are files with names like `a/b/c`; each is there whole
-//! and durable, or not at all.
+//! Where backups are kept: a directory, or a prefix of a bucket in an S3-compatible store. Objects have names like `a/b/c`; each is
+//! there whole and durable, or not at all.
 
 use super::Trouble;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use super::folder::Folder;
+use std::fs::File;
+use std::io::{Read, Write};
 
-/// What an object ends in until it is whole.
-const UNFINISHED: &str = ".tmp";
+/// What an address of a bucket begins with.
+const S3: &str = "s3://";
 
 /// Held by whoever changes what is in the store.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
-/// A directory of objects.
+/// What holds backups.
 pub(super) struct Store {
-    root: PathBuf,
+    address: String,
+    place: Place,
+}
+
+enum Place {
+    Folder(Folder),
+    #[cfg(feature = "s3")]
+    Bucket(objects::Bucket),
 }
 
 /// One object.
@@ -24,203 +31,148 @@ pub(super) struct Object {
     pub(super) bytes: u64,
 }
 
+/// While it lives, nobody else changes the store.
+pub(super) enum Lock {
+    /// Let go of with the file, by whatever end of the process.
+    Folder { _file: File },
+    #[cfg(feature = "s3")]
+    Bucket(objects::Lease),
+}
+
+impl Lock {
+    /// Makes sure that it is still held, before what two may not do at once.
+    pub(super) fn confirm(&self) -> Result<(), Trouble> {
+        match self {
+            Lock::Folder { .. } => Ok(()),
+            #[cfg(feature = "s3")]
+            Lock::Bucket(lease) => Ok(lease.confirm()?),
+        }
+    }
+}
+
+#[cfg(feature = "s3")]
+impl From<objects::Trouble> for Trouble {
+    fn from(trouble: objects::Trouble) -> Trouble {
+        Trouble::new(trouble.to_string())
+    }
+}
+
 impl Store {
-    /// The store at `address`, which must be there.
+    /// The store at `address`, which must be there. A bucket is asked nothing yet.
     pub(super) fn open(address: &str) -> Result<Store, Trouble> {
-        let store = Store::at(address)?;
-        match fs::metadata(&store.root) {
-            Ok(data) if data.is_dir() => Ok(store),
-            Ok(_) => Err(Trouble::new(format!("{address} is not a directory"))),
-            Err(error) => Err(Trouble::new(format!("cannot open the store {address}: {error}"))),
-        }
+        Store::at(address, Folder::open)
     }
 
-    /// The same, made if it is not there.
+    /// The same; a directory is made if it is not there, a bucket is not.
     pub(super) fn make(address: &str) -> Result<Store, Trouble> {
-        let store = Store::at(address)?;
-        fs::create_dir_all(&store.root).map_err(Trouble::step(format!("cannot make the store {address}")))?;
-        Ok(store)
+        Store::at(address, Folder::make)
     }
 
-    fn at(address: &str) -> Result<Store, Trouble> {
-        if let Some((scheme, _)) = address.split_once("://") {
-            return Err(Trouble::usage(format!("a store at {scheme}:// is not known: give a directory, which may be a mounted bucket")));
+    fn at(address: &str, folder: fn(&str) -> Result<Folder, Trouble>) -> Result<Store, Trouble> {
+        let place = match address.split_once("://") {
+            None => Place::Folder(folder(address)?),
+            #[cfg(feature = "s3")]
+            Some(("s3", _)) => Place::Bucket(objects::Bucket::open(address)?),
+            #[cfg(not(feature = "s3"))]
+            Some(("s3", _)) => return Err(Trouble::usage("this program was built without S3: see the feature `s3`, or give a directory")),
+            Some((scheme, _)) => {
+                return Err(Trouble::usage(format!("a store at {scheme}:// is not known: give a directory or {S3}BUCKET/PREFIX")));
+            }
+        };
+        Ok(Store { address: address.trim_end_matches('/').to_owned(), place })
+    }
+
+    /// Nobody else changes the store while what is returned lives.
+    pub(super) fn lock(&self) -> Result<Lock, Trouble> {
+        match &self.place {
+            Place::Folder(folder) => Ok(Lock::Folder { _file: folder.lock()? }),
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => {
+                let waits = || {
+                    eprintln!("{}/{LOCK}: another backup or prune is at work in this store, or was killed: waiting to see", self.address)
+                };
+                let lease = bucket.lock(LOCK, waits)?;
+                if !lease.is_exclusive() {
+                    eprintln!(
+                        "{}: this store knows no conditional writes, so nothing keeps two backups apart: start one at a time",
+                        self.address
+                    );
+                }
+                Ok(Lock::Bucket(lease))
+            }
         }
-        Ok(Store { root: PathBuf::from(address) })
-    }
-
-    /// Nobody else changes the store until the file that is returned is dropped.
-    pub(super) fn lock(&self) -> Result<File, Trouble> {
-        lock(&self.root.join(LOCK), "another backup or prune is at work in this store")
     }
 
     /// Where an object is, for messages.
-    pub(super) fn place(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+    pub(super) fn place(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
     }
 
     /// Every whole object, sorted by name.
     pub(super) fn objects(&self) -> Result<Vec<Object>, Trouble> {
-        let (mut objects, mut folders) = (Vec::new(), vec![String::new()]);
-        while let Some(folder) = folders.pop() {
-            for entry in self.list(&folder)? {
-                match entry {
-                    Listed::Folder(name) => folders.push(format!("{name}/")),
-                    Listed::Object(object) if object.name == LOCK || object.name.ends_with(UNFINISHED) => {}
-                    Listed::Object(object) => objects.push(object),
-                }
+        let mut objects = match &self.place {
+            Place::Folder(folder) => folder.objects()?,
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => {
+                let listed = bucket.list()?.into_iter().filter(|object| object.name != LOCK);
+                listed.map(|objects::Object { name, bytes }| Object { name, bytes }).collect()
             }
-        }
+        };
         objects.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(objects)
     }
 
-    fn list(&self, folder: &str) -> Result<Vec<Listed>, Trouble> {
-        let path = self.root.join(folder);
-        let trouble = |error| Trouble::new(format!("cannot list {}: {error}", path.display()));
-        let mut listed = Vec::new();
-        for entry in fs::read_dir(&path).map_err(trouble)? {
-            let entry = entry.map_err(trouble)?;
-            let data = entry.metadata().map_err(trouble)?;
-            // A name that is not text is none of ours.
-            let Some(name) = entry.file_name().to_str().map(|name| format!("{folder}{name}")) else { continue };
-            if data.is_dir() {
-                listed.push(Listed::Folder(name));
-            } else if data.is_file() {
-                listed.push(Listed::Object(Object { name, bytes: data.len() }));
-            }
-        }
-        Ok(listed)
-    }
-
     /// An object, to be read from the front.
-    pub(super) fn read(&self, name: &str) -> Result<File, Trouble> {
-        let path = self.root.join(name);
-        File::open(&path).map_err(Trouble::step(format!("cannot open {}", path.display())))
-    }
-
-    /// Makes an object of what `fill` writes. When this returns it is durable; before, it is not there.
-    pub(super) fn write<T>(&self, name: &str, fill: impl FnOnce(&mut File) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let path = self.root.join(name);
-        let folder = path.parent().expect("an object is in the store");
-        self.make_folder(folder)?;
-        let begun = self.root.join(format!("{name}{UNFINISHED}"));
-        let trouble = |what: &str, path: &Path| Trouble::step(format!("cannot {what} {}", path.display()));
-        let mut file = File::create(&begun).map_err(trouble("create", &begun))?;
-        let made = fill(&mut file)?;
-        file.sync_all().map_err(trouble("sync", &begun))?;
-        fs::rename(&begun, &path).map_err(trouble("rename", &begun))?;
-        sync_folder(folder).map_err(trouble("sync", folder))?;
-        Ok(made)
-    }
-
-    /// Makes a folder and all above it, each durable in the one above.
-    fn make_folder(&self, folder: &Path) -> Result<(), Trouble> {
-        if folder.is_dir() {
-            return Ok(());
+    pub(super) fn read(&self, name: &str) -> Result<Box<dyn Read>, Trouble> {
+        match &self.place {
+            Place::Folder(folder) => Ok(Box::new(folder.read(name)?)),
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => Ok(Box::new(bucket.read(name)?)),
         }
-        let above = folder.parent().expect("the store itself is there");
-        self.make_folder(above)?;
-        let trouble = || Trouble::step(format!("cannot make {}", folder.display()));
-        fs::create_dir(folder)
-            .or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
-            .map_err(trouble())?;
-        sync_folder(above).map_err(trouble())
+    }
+
+    /// Makes an object of what `fill` writes, no more than `bytes_max`. When this returns it is durable; before, it is not there.
+    pub(super) fn write<T>(
+        &self,
+        name: &str,
+        #[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "a directory takes what comes"))] bytes_max: u64,
+        fill: impl FnOnce(&mut dyn Write) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        match &self.place {
+            Place::Folder(folder) => folder.write(name, fill),
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => bucket.write(name, bytes_max, fill),
+        }
     }
 
     /// Removes an object.
     pub(super) fn delete(&self, name: &str) -> Result<(), Trouble> {
-        let path = self.root.join(name);
-        fs::remove_file(&path).map_err(Trouble::step(format!("cannot delete {}", path.display())))
+        match &self.place {
+            Place::Folder(folder) => folder.delete(name),
+            #[cfg(feature = "s3")]
+            Place::Bucket(bucket) => Ok(bucket.delete(name)?),
+        }
     }
 
-    /// Makes removals under `folder` durable, removes what was never finished there, and folders that are empty.
-    pub(super) fn tidy(&self, folder: &str) -> Result<(), Trouble> {
-        for entry in self.list(folder)? {
-            match entry {
-                Listed::Folder(name) => self.tidy(&format!("{name}/"))?,
-                Listed::Object(object) if object.name.ends_with(UNFINISHED) => self.delete(&object.name)?,
-                Listed::Object(_) => {}
-            }
+    /// Makes removals durable, and removes what a directory keeps of objects that were never finished or are gone.
+    pub(super) fn tidy(&self) -> Result<(), Trouble> {
+        match &self.place {
+            Place::Folder(folder) => folder.tidy(""),
+            #[cfg(feature = "s3")]
+            Place::Bucket(_) => Ok(()),
         }
-        let path = self.root.join(folder);
-        let trouble = || Trouble::step(format!("cannot tidy {}", path.display()));
-        if !folder.is_empty() && self.list(folder)?.is_empty() {
-            return fs::remove_dir(&path).map_err(trouble());
-        }
-        sync_folder(&path).map_err(trouble())
-    }
-}
-
-enum Listed {
-    Folder(String),
-    Object(Object),
-}
-
-/// Makes the names in a directory durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Locks a file, which is made if it is not there, for this process. `taken` says who else may have it.
-pub(super) fn lock(path: &Path, taken: &str) -> Result<File, Trouble> {
-    let trouble = || Trouble::step(format!("cannot lock {}", path.display()));
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(trouble())?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Trouble::new(format!("{}: {taken}", path.display()))),
-        Err(TryLockError::Error(error)) => Err(trouble()(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Folder;
     use super::*;
-    use std::io::Write;
-
-    fn names(store: &Store) -> Vec<String> {
-        store.objects().unwrap().into_iter().map(|object| object.name).collect()
-    }
-
-    fn put(store: &Store, name: &str) {
-        store.write(name, |file| file.write_all(b"x").map_err(Trouble::step("write"))).unwrap();
-    }
 
     #[test]
-    fn an_object_is_there_whole_or_not_at_all() {
-        let folder = Folder::new("store");
-        let store = Store::make(folder.text()).unwrap();
-        put(&store, "node/a/one");
-        let failed = store.write("node/b/two", |file| {
-            file.write_all(b"half of it").unwrap();
-            Err::<(), _>(Trouble::new("no more"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(names(&store), ["node/a/one"]);
-        store.tidy("").unwrap();
-        assert!(!store.place("node/b").exists(), "what was left of it is gone");
-        assert_eq!(names(&store), ["node/a/one"]);
-        store.delete("node/a/one").unwrap();
-        store.tidy("node/").unwrap();
-        assert!(!store.place("node").exists());
-    }
-
-    #[test]
-    fn one_at_a_time_changes_a_store() {
-        let folder = Folder::new("lock");
-        let store = Store::make(folder.text()).unwrap();
-        let held = store.lock().unwrap();
-        assert!(store.lock().unwrap_err().to_string().contains("another backup"));
-        drop(held);
-        assert!(store.lock().is_ok());
-        assert_eq!(names(&store), [""; 0]);
-    }
-
-    #[test]
-    fn what_is_no_directory_is_refused_in_words() {
-        let text = Store::make("s3://bucket/path").map(|_| ()).unwrap_err().to_string();
-        assert!(text.contains("s3://") && text.contains("give a directory"), "{text}");
+    fn what_is_neither_a_directory_nor_a_bucket_is_refused_in_words() {
+        let text = |address: &str| Store::make(address).map(|_| ()).unwrap_err().to_string();
+        assert!(text("gs://bucket/path").contains("gs:// is not known: give a directory or s3://BUCKET/PREFIX"));
+        assert!(text("s3:///path").contains("s3://"));
         assert!(Store::open("/nonexistent/of/course").is_err());
     }
 }

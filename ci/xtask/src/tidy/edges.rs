@@ -42,11 +42,12 @@ const MEMBERS: &[Member] = &[
     Member { name: "netio", folder: "netio/", may_name: &[] },
     Member { name: "shards", folder: "shards/", may_name: &[] },
     Member { name: "replication", folder: "replication/", may_name: &[module("shards", "log")] },
+    Member { name: "objects", folder: "objects/", may_name: &[] },
     Member { name: "loadgen", folder: "loadgen/", may_name: &[module("shards", "wire")] },
     Member {
         name: "engine",
         folder: "engine/",
-        may_name: &[free("netio"), free("shards"), free("replication"), program("loadgen"), free("simulation")],
+        may_name: &[free("netio"), free("shards"), free("replication"), program("loadgen"), program("objects"), free("simulation")],
     },
     Member {
         name: "benches",
