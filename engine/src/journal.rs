@@ -12,7 +12,7 @@ use crate::planted::{Bug, planted};
 use netio::MonotonicNs;
 use shards::command::spec::KeyAccess;
 use shards::command::{Command, Keys, Spread, keys_of};
-use shards::log::{Body, Cores, Entry, Lsn, PARTITION_ALL, Part, PartMode, Words, encode, encode_command};
+use shards::log::{Body, Cores, Entry, Lsn, PARTITION_ALL, Part, PartMode, Words, encode, encode_command, gap, gap_filled};
 use shards::wire::{Args, Span};
 use shards::{Db, Key, PartitionId, Shard};
 use std::collections::VecDeque;
@@ -371,6 +371,19 @@ impl Journal {
         }
         self.part = None;
         self.last
+    }
+
+    /// Says that what came before is in no log, or, if `is_filled`, that a snapshot has it.
+    pub fn note_gap(&mut self, core: CoreId, now: u64, is_filled: bool) {
+        if !self.on {
+            return;
+        }
+        let clock_ms = self.next_entry(now);
+        let mut cores = std::mem::take(&mut self.cores);
+        let part = if is_filled { gap_filled(core.0, self.last, &mut cores) } else { gap(core.0, self.last, &mut cores) };
+        let entry = Entry { partition: PARTITION_ALL, db: Db(0), clock_ms, in_group: false, part: Some(part), body: Body::Tick };
+        encode(&entry, self.filling.clock_ms, &mut self.filling.bytes);
+        self.cores = cores;
     }
 
     fn append(&mut self, partition: u16, db: Db, now: u64, body: Body<'_>, in_group: bool) {

@@ -203,7 +203,7 @@ impl Start {
         reader: &Reader,
     ) -> Result<Arc<Decision>, Failed> {
         let loading = &self.board.loading;
-        let needed = home.needed(&self.directory, base, spoiled)?;
+        let needed = home.needed(&self.directory, base, spoiled.clone())?;
         let mut mine = Vec::new();
         for stream in needed.iter().skip(usize::from(self.me.0)).step_by(usize::from(self.placement.core_count())) {
             mine.push(reader.survey(stream).await?);
@@ -213,6 +213,11 @@ impl Start {
             let surveyed = self.desk.until(|| loading.take_surveyed(attempt, self.placement)).await?;
             if let Some(missing) = home.history.robbed(surveyed.iter().map(|stream| (stream.id, stream.end))) {
                 return Err(refuse_missing(&self.directory, missing).into());
+            }
+            if let Some(loss) = without_base(&needed, &surveyed) {
+                let why = "the log goes on from a snapshot that is not there any more, or cannot be read";
+                let lost = || Refusal::lost(self.directory.root(), self.directory.snapshots(), 0, why, loss);
+                return Err(spoiled.unwrap_or_else(lost).into());
             }
             let decision = Decision::of(home, &needed, surveyed);
             decision.tell(&self.directory);
@@ -245,6 +250,16 @@ impl Start {
     }
 }
 
+/// What would be lost because a stream goes on from a snapshot, was relied on, and the snapshot is not the one at hand.
+fn without_base(needed: &[Needed], surveyed: &[Surveyed]) -> Option<Loss> {
+    surveyed.iter().find_map(|stream| {
+        let start = needed.iter().find(|needed| needed.id == stream.id)?.replay_from;
+        let gap = stream.parts.iter().find(|part| part.is_gap() && (start..stream.end).contains(&part.lsn))?;
+        let was_filled = stream.parts.iter().any(|part| part.fills_gap() && part.lsn > gap.lsn);
+        (stream.is_decided || was_filled).then(|| Loss { stream: stream.id, from: gap.lsn, known: Lsn(stream.end.0 - 1) })
+    })
+}
+
 impl Decision {
     fn of(home: &Home, needed: &[Needed], mut surveyed: Vec<Surveyed>) -> Decision {
         surveyed.sort_by_key(|stream| stream.id);
@@ -271,12 +286,13 @@ impl Decision {
             }
             let end = self.ends[&stream.id];
             if end < stream.end {
-                tracing::warn!(
-                    "{}: entries {} to {} are left out: they follow a command that another core has lost",
-                    stream.id,
-                    end.0,
-                    stream.end.0 - 1
-                );
+                let is_gap = stream.parts.iter().any(|part| part.is_gap() && part.lsn == end);
+                let why = if is_gap {
+                    "logging had just been switched on, and the snapshot of what was there before was not complete"
+                } else {
+                    "they follow a command that another core has lost"
+                };
+                tracing::warn!("{}: entries {} to {} are left out: {why}", stream.id, end.0, stream.end.0 - 1);
             }
         }
     }

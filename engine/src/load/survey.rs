@@ -284,10 +284,13 @@ impl Found {
                 Ok((lsn, entry)) => {
                     self.clock_ms = self.clock_ms.max(entry.clock_ms);
                     if let Some(part) = entry.part
-                        && self.end.is_none()
                         && self.parts.last().is_none_or(|last| !last.is_of(&part))
                     {
-                        self.parts.push(FoundPart::of(self.id, lsn, &part));
+                        let part = FoundPart::of(self.id, lsn, &part);
+                        // Where a stream ends that is decided, nothing is decided again.
+                        if self.end.is_none() || part.is_gap() {
+                            self.parts.push(part);
+                        }
                     }
                 }
                 Err(error) => {

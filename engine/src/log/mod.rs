@@ -98,7 +98,13 @@ impl<K: Kernel> Core<K> {
     pub(crate) fn apply_durability(&mut self, settings: &Settings) {
         let ladder = settings.ladder();
         if ladder != *self.executor.journal.ladder() {
+            let begins = ladder.logs() && !self.executor.journal.ladder().logs();
             self.executor.journal.set_ladder(ladder);
+            if let Some(saving) = self.saving.as_mut().filter(|_| begins) {
+                saving.gap_is_open = true;
+                let now = self.now.wall.0;
+                self.executor.journal.note_gap(self.id, now, false);
+            }
         }
         if let Some(writer) = &mut self.writer {
             writer.set_segment_bytes(settings.log_segment_bytes);

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::durability::Level;
 use crate::hold::Request;
+use crate::serve::Then;
 use crate::settings::Settings;
 use crate::survey::Question;
 use netio::{ConnId, Kernel};
@@ -47,10 +48,11 @@ pub(super) fn set<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, 
     }
     match core.executor.settings.changed(&changes) {
         Err(why) => reply.error(&why),
-        Ok(next) if core.logs_newly(&next) => reply.error(
-            "ERR CONFIG SET failed (possibly related to argument 'durability') - a namespace that was not logged can only be logged \
-             from a start on: what it holds is in no log",
+        Ok(next) if core.logs_newly(&next) && core.executor.journal.ladder().logs() => reply.error(
+            "ERR CONFIG SET failed (possibly related to argument 'durability') - a namespace that was not logged, beside others that \
+             are, can only be logged from a start on: what it holds is in no log. Take all to none first, or start again",
         ),
+        Ok(next) if core.logs_newly(&next) => core.begin_to_log(id, next),
         Ok(next) => core.survey(id, Question::Settings(Arc::new(next)), Box::new(|_, _, _, reply| reply.ok())),
     }
 }
@@ -60,6 +62,23 @@ impl<K: Kernel> Core<K> {
     fn logs_newly(&self, next: &Settings) -> bool {
         let (before, after) = (self.executor.journal.ladder(), next.ladder());
         (0..next.db_count).map(Db).any(|db| before.level(db) == Level::None && after.level(db) != Level::None)
+    }
+
+    /// Logs from now on what was in memory only. That counts once a snapshot has what was there before, which is begun when every
+    /// core logs, and nothing is on its way that was begun before. A crash until then leaves what it would have left before.
+    fn begin_to_log(&mut self, id: ConnId, next: Settings) {
+        self.shared.snapshots.need_base();
+        let all_log: Then<K> = Box::new(|core, id, _, _| {
+            core.survey(
+                id,
+                Question::Stats,
+                Box::new(|core, _, _, reply| {
+                    core.shared.snapshots.want_base();
+                    reply.ok();
+                }),
+            );
+        });
+        self.survey(id, Question::Settings(Arc::new(next)), all_log);
     }
 }
 

@@ -311,6 +311,7 @@ impl View {
             "log_segments": sum(|log| log.counts.segments),
             "log_compression": settings.log_compression,
             "log_key_number": settings.keys.newest().unwrap_or(0),
+            "log_base_pending": u8::from(core.shared.snapshots.needs_base()),
             "log_parked": sum(|log| log.parked),
             "log_disk_low": u8::from(logs().any(|log| log.is_low)),
             "log_refuses_writes": u8::from(logs().any(|log| log.refuses)),

@@ -48,6 +48,10 @@ pub(super) fn waitaof<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Reque
     if local > 0 && !logs {
         return reply.error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     }
+    if local > 0 && core.shared.snapshots.needs_base() {
+        return reply
+            .error("ERR the log has just begun, and counts when its first snapshot is there: see log_base_pending of INFO persistence");
+    }
     let (until, proto) = (timeout_of(core, timeout), request.proto);
     match (local, replicas) {
         (0, ..=0) if !logs => tell_synced(false, &mut reply),

@@ -16,6 +16,9 @@ pub struct Snapshots {
     ended: AtomicU64,
     cancelled: AtomicBool,
     wanted: AtomicBool,
+    /// What is logged goes on from something that is in no log. The number of the first snapshot that has it; `u64::MAX` before
+    /// it has a number, 0 if nothing is missing.
+    base: AtomicU64,
     meeting: Mutex<Meeting>,
 }
 
@@ -105,6 +108,29 @@ impl Snapshots {
         }
         self.wanted.store(true, Ordering::Release);
         Some(self.begun() + 1)
+    }
+
+    /// From now on something is logged, and what was there before is in no log: what is durable counts once a snapshot has that.
+    pub(crate) fn need_base(&self) {
+        self.base.store(u64::MAX, Ordering::Release);
+    }
+
+    /// Whether that is so, and there is no such snapshot yet.
+    pub(crate) fn needs_base(&self) -> bool {
+        self.base.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether nobody has asked for it yet.
+    pub(crate) fn has_no_base(&self) -> bool {
+        self.base.load(Ordering::Acquire) == u64::MAX
+    }
+
+    /// Asks for it: every core logs by now. One that is being made was begun before.
+    pub(crate) fn want_base(&self) {
+        let meeting = self.meeting();
+        let is_unannounced = meeting.making.is_some() && self.begun() == self.ended();
+        self.base.store(self.begun() + 1 + u64::from(is_unannounced), Ordering::Release);
+        self.wanted.store(true, Ordering::Release);
     }
 
     /// How many were begun.
@@ -212,6 +238,9 @@ impl Snapshots {
         }
         meeting.progress.saved_ms = manifest.created_ms;
         meeting.progress.count += 1;
+        if self.begun() >= self.base.load(Ordering::Acquire) {
+            self.base.store(0, Ordering::Release);
+        }
         floor
     }
 

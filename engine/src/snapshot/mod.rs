@@ -31,6 +31,9 @@ const LOOK_NS: u64 = 1_000_000;
 /// After a snapshot that failed none is begun by itself for so long.
 const RETRY_NS: u64 = 5_000_000_000;
 
+/// How long whoever switches logging on may take until it asks for the snapshot that belongs to that. Far more than it needs.
+const BASE_PATIENCE_NS: u64 = 2_000_000_000;
+
 /// One core's part in snapshots.
 pub(crate) struct Saving {
     directory: Directory,
@@ -47,6 +50,10 @@ pub(crate) struct Saving {
     waiting: Vec<(Ticket, u64)>,
     /// What the shard had counted as changes when the last whole snapshot began here.
     changes_saved: u64,
+    /// This core's stream says that it goes on from what is in no log, and not yet that a snapshot has that.
+    pub(crate) gap_is_open: bool,
+    /// Core 0's: since when such a snapshot is needed and nobody has asked for it.
+    base_missed: Option<MonotonicNs>,
     /// Core 0's: when the last one was begun or the server started, and what the logs held then.
     begun: MonotonicNs,
     log_bytes_begun: u64,
@@ -86,6 +93,8 @@ impl Saving {
             look_next: now,
             waiting: Vec::new(),
             changes_saved: changes,
+            gap_is_open: false,
+            base_missed: None,
             begun: now,
             log_bytes_begun: 0,
             log_bytes_found,
@@ -126,6 +135,11 @@ impl<K: Kernel> Core<K> {
             }
             if let Some(part) = saving.part.take() {
                 saving.part = self.take_part(&mut saving, part);
+            }
+            if saving.gap_is_open && !self.shared.snapshots.needs_base() {
+                saving.gap_is_open = false;
+                let now = self.now_ms();
+                self.executor.journal.note_gap(self.id, now, true);
             }
             self.tell_saved(&mut saving);
         }
@@ -296,8 +310,15 @@ impl<K: Kernel> Core<K> {
         let by_size = settings.snapshot_log_bytes > 0 && logged >= settings.snapshot_log_bytes;
         let elapsed_s = now.since(saving.begun) / 1_000_000_000;
         let by_time = settings.snapshot_interval_s > 0 && elapsed_s >= u64::from(settings.snapshot_interval_s);
-        if now >= saving.retry_next && (by_size || by_time) && self.shared.changes_unsaved() > 0 {
-            self.shared.snapshots.want();
+        let snapshots = &self.shared.snapshots;
+        if now >= saving.retry_next && (((by_size || by_time) && self.shared.changes_unsaved() > 0) || snapshots.needs_base()) {
+            snapshots.want();
+        }
+        // Whoever began to log is gone before it had asked for the snapshot that belongs to it.
+        let missed_since = snapshots.has_no_base().then(|| saving.base_missed.unwrap_or(now));
+        saving.base_missed = missed_since;
+        if missed_since.is_some_and(|since| now.since(since) >= BASE_PATIENCE_NS) {
+            snapshots.want_base();
         }
     }
 

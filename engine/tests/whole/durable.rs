@@ -4,6 +4,7 @@ use engine::core::Halt;
 use netio::SimDisk;
 use netio::sim::DiskOptions;
 use simulation::{Client, Recipe, World};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const DIR: &str = "/data";
@@ -444,6 +445,74 @@ fn a_command_over_several_cores_is_there_whole_or_not_at_all() {
         let after = world.ask(&mut client, "MGET a b c d e f").to_string();
         let whole = |value: &str| format!("[{}]", vec![format!("\"{value}\""); 6].join(" "));
         assert!(after == whole("1") || (!acknowledged && after == whole("0")), "{after}; seed {seed}, acknowledged: {acknowledged}");
+    }
+}
+
+/// Whether what is logged still waits for the snapshot that it goes on from.
+fn base_is_pending(world: &mut World, client: &mut Client) -> bool {
+    world.ask(client, "INFO persistence").text().contains("log_base_pending:1")
+}
+
+#[test]
+fn logging_can_be_switched_on_and_counts_when_there_is_a_snapshot_of_what_was_there() {
+    for (seed, cores) in [(15, 1), (16, 2), (17, 3)] {
+        let mut world = world(seed, cores, "none");
+        let mut client = world.client();
+        world.ask(&mut client, "MSET n 10 a 1 b 2 c 3 d 4 e 5");
+        // The power fails before that snapshot is there: what is left is what would have been left without the log, which is nothing.
+        disk(&world).set_options(SLOW);
+        assert_eq!(world.ask(&mut client, "CONFIG SET appendonly yes").to_string(), "+OK");
+        assert_eq!(world.ask(&mut client, "INCR n").to_string(), ":11");
+        world.ask(&mut client, "MSET a 9 b 9 c 9 d 9 e 9");
+        assert!(base_is_pending(&mut world, &mut client));
+        assert!(world.ask(&mut client, "WAITAOF 1 0 0").to_string().starts_with("-ERR the log has just begun"));
+        disk(&world).set_options(DISK);
+        lose_power(&mut world, 1 + cores % 3);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "DBSIZE").to_string(), ":0", "neither half of it; {cores} cores");
+        // And the same once it is.
+        world.ask(&mut client, "MSET n 20 a 1 b 2 c 3 d 4 e 5");
+        assert_eq!(world.ask(&mut client, "CONFIG SET durability batch").to_string(), "+OK");
+        world.ask(&mut client, "INCR n");
+        world.pass(Duration::from_secs(3));
+        assert!(!base_is_pending(&mut world, &mut client));
+        world.ask(&mut client, "INCR n");
+        lose_power(&mut world, 1 + cores % 3);
+        let mut client = world.client();
+        assert_eq!(world.ask(&mut client, "MGET n a b c d e").to_string(), "[\"22\" \"1\" \"2\" \"3\" \"4\" \"5\"]");
+    }
+}
+
+#[test]
+fn a_log_that_goes_on_from_a_snapshot_is_refused_without_it() {
+    for (cores, file) in [(1, "manifest"), (3, "manifest"), (1, "c0000.snap"), (3, "c0000.snap")] {
+        let mut world = world(18, cores, "none");
+        let mut client = world.client();
+        world.ask(&mut client, "SET n 10");
+        assert_eq!(world.ask(&mut client, "CONFIG SET durability batch").to_string(), "+OK");
+        world.pass(Duration::from_secs(3));
+        assert!(!base_is_pending(&mut world, &mut client));
+        world.ask(&mut client, "INCR n");
+        world.pass(Duration::from_secs(1));
+        world.cores.clear();
+        disk(&world).lose_power();
+        let file = PathBuf::from(DIR).join("snap/00000001").join(file);
+        // Both copies of a header, or the first block.
+        for at in if file.ends_with("manifest") { [20, 20 + 4096] } else { [4096 + 70, 4096 + 90] } {
+            disk(&world).flip_bit(&file, at, 1).expect("it is there");
+        }
+        world.restart(cores);
+        let refusal = loop {
+            if let Some(refusal) = world.cores[0].refusal() {
+                break refusal.to_string();
+            }
+            assert!(!world.cores[0].is_serving(), "it must not serve 1 for 11");
+            world.turn_all();
+            if !world.net.busy() {
+                world.net.advance_to_next_event();
+            }
+        };
+        assert!(refusal.contains("/data/snap"), "{refusal}");
     }
 }
 

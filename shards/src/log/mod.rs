@@ -21,7 +21,7 @@ pub use entry::{Body, Cores, Entries, Entry, Part, PartMode, Words, encode, enco
 pub use frame::{FRAME_VOUCHED_BYTES, FrameFlags, FrameHeader, FrameKind, FrameSpec, frame_at, frame_bytes, frame_header, read_block};
 pub use manifest::{Manifest, Section};
 pub use opening::Opening;
-pub use plan::{FoundPart, Plan};
+pub use plan::{FoundPart, Plan, gap, gap_filled};
 pub use scan::{Scan, Tail};
 pub use segment::{
     MANIFEST_NAME, SegmentHeader, SegmentKind, opening_generation, opening_name, segment_name, segment_of, snapshot_file_core,

@@ -4,7 +4,7 @@
 //! either: they are left out, alone if the keys were held until every part was durable, because then nobody has built on
 //! them; else their streams end there. An end removes the parts behind it, so this goes on until nothing changes.
 
-use super::{Generation, Lsn, Part, PartMode, StreamId};
+use super::{Cores, Generation, Lsn, Part, PartMode, StreamId};
 use std::collections::BTreeMap;
 
 /// A part that was found in a stream.
@@ -34,6 +34,36 @@ impl FoundPart {
     /// Whether it is a further entry of the same part: those of one group stand in a row.
     pub fn is_of(&self, part: &Part<'_>) -> bool {
         (self.origin, self.number) == (part.origin, part.number)
+    }
+}
+
+/// The number of a part that says where a stream goes on behind something that is in no log: a command that nobody completes, so
+/// that the stream ends there unless a snapshot holds what was before. The bits below are its Lsn's.
+const GAP: u64 = 1 << 63;
+/// The number of one that says that there is such a snapshot.
+const FILLED: u64 = 1 << 62;
+/// The core that has the part which never comes.
+const NOBODY: u16 = u16::MAX;
+
+/// The part that an entry has to show a gap before it, in the stream of `core`; `buffer` is where its participants are put.
+pub fn gap(core: u16, lsn: Lsn, buffer: &mut Vec<u8>) -> Part<'_> {
+    Part { origin: core, number: GAP | lsn.0, mode: PartMode::Cut, participants: Cores::write([core, NOBODY], buffer) }
+}
+
+/// The part that an entry has to show that a snapshot holds what is missing, from which on nobody may be without it.
+pub fn gap_filled(core: u16, lsn: Lsn, buffer: &mut Vec<u8>) -> Part<'_> {
+    Part { origin: core, number: FILLED | lsn.0, mode: PartMode::Held, participants: Cores::write([core], buffer) }
+}
+
+impl FoundPart {
+    /// Whether it says that something is missing before it.
+    pub fn is_gap(&self) -> bool {
+        self.number & GAP != 0
+    }
+
+    /// Whether it says that a snapshot holds that.
+    pub fn fills_gap(&self) -> bool {
+        self.number & (GAP | FILLED) == FILLED
     }
 }
 
