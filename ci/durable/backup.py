@@ -135,8 +135,8 @@ class Story:
             raise AssertionError(f"{words} ended with {done.returncode}, not {code}:\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
-    def serve(self, directory, cores):
-        flags = ["--dir", str(directory), "--log-segment-bytes", "256kb", "--log-compression", "lz4", "--cores", processors(cores)]
+    def serve(self, directory, cores, *more, segment="256kb"):
+        flags = ["--dir", str(directory), "--log-segment-bytes", segment, "--log-compression", "lz4", "--cores", processors(cores), *more]
         server = Server(self.server_words, extra=flags)
         server.start()
         wait_loaded(server)
@@ -327,6 +327,52 @@ def check_interruption(story, node):
     return extra
 
 
+class Saves:
+    """Snapshots one after the other, so that the log is compacted all the time."""
+
+    def __init__(self, port):
+        self.port, self.over, self.count = port, threading.Event(), 0
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        try:
+            with Client(self.port) as client:
+                while not self.over.is_set():
+                    self.count += not isinstance(client.call("SAVE"), Error)
+        except (OSError, Closed):
+            pass
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(20)
+
+
+def check_under_snapshots(story):
+    """Backups while snapshots replace each other and the log is compacted behind them: each is what was at its moment."""
+    backups = []
+    server = story.serve(story.data, 2)
+    try:
+        with server.client() as client:
+            settle(story, client)
+            before = sorted((story.data / "log").iterdir())
+        with Load(story.writers, server.port), Saves(server.port) as saves:
+            for _ in range(4):
+                time.sleep(0.4)
+                backups.append(story.create())
+        gone = [path for path in before if not path.exists()]
+        story.report.row("snapshots while backups were taken", f"{saves.count}, {len(gone)} of {len(before)} files compacted", "more than backups",
+                         saves.count > len(backups) and bool(gone))
+    finally:
+        end(server)
+    for backup in backups[::3]:
+        at = story.around(story.catalog(backup)["clock_ms"])
+        story.judge("restore of a backup among snapshots", story.restore("--backup", backup), 3, *at)
+
+
 def check_restores(story, marks, extra):
     sent, acked = (sum(len(getattr(writer, name)) for writer in story.writers) for name in ("sent", "acked"))
     story.report.row("commands acknowledged", acked, "some", acked > 100 and sent == acked)
@@ -462,7 +508,9 @@ def judge_bucket(options, folder, report):
 def run(story):
     marks = first_life(story)
     second_life(story, marks)
-    check_restores(story, marks, check_store(story, marks))
+    extra = check_store(story, marks)
+    check_restores(story, marks, extra)
+    check_under_snapshots(story)
 
 
 def main():

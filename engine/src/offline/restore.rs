@@ -16,6 +16,7 @@ use crate::{EXIT_FAILED, EXIT_USAGE, complain};
 use clap::Args;
 use engine::directory::Directory;
 use engine::keys::Keys;
+use engine::load::generation_of;
 use engine::options::read_given_keys;
 use shards::log::{FoundPart, Generation, Lsn, MANIFEST_NAME, Manifest, NodeId, Opening, PartMode, Plan, SegmentHeader, StreamId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,9 +201,11 @@ impl Target<'_> {
             let (wanted, begun) = (moment::show(point.clock_ms), moment::show(begun_ms));
             return Err(Trouble::new(format!("{wanted} is before there was anything: the directory was made at {begun}")));
         }
-        let generation = openings.iter().filter(is_before).map(|(generation, _)| *generation).max();
-        let generation = generation.ok_or_else(|| Trouble::new(format!("nothing reaches back to {}", moment::show(point.clock_ms))))?;
+        // Openings of generations up to that of a snapshot are compacted away once no kept one is older.
         let snapshot = self.snapshot(point)?;
+        let generations = openings.iter().filter(is_before).map(|(generation, _)| *generation).chain(snapshot.as_ref().map(generation_of));
+        let nothing = || Trouble::new(format!("nothing reaches back to {}", moment::show(point.clock_ms)));
+        let generation = generations.max().ok_or_else(nothing)?;
         openings.retain(|other, _| other.0 <= generation.0 + 1);
         let streams = self.needed(generation, snapshot.as_ref(), &openings)?;
         let is_needed = |file: &&Kept| match file.what() {
@@ -257,7 +260,8 @@ impl Target<'_> {
                 return Err(gap(*stream));
             }
         }
-        match (1..=generation.0).map(Generation).find(|generation| !openings.contains_key(generation)) {
+        let first = snapshot.map_or(Generation(0), generation_of);
+        match (first.0 + 1..=generation.0).map(Generation).find(|generation| !openings.contains_key(generation)) {
             Some(missing) => Err(Trouble::new(format!("the opening of generation {} is not in the backup", missing.0))),
             None => Ok(needed),
         }
@@ -329,12 +333,14 @@ impl Target<'_> {
             let why = "shows a part of a command that other cores finished after that point; give a later one";
             return Err(Trouble::new(format!("snapshot {} {why}", snapshot.id)));
         }
-        let opening = &picked.openings[&picked.generation];
-        let clock_ms = last.iter().map(|stream| stream.clock_ms).max().unwrap_or(0).max(opening.clock_ms);
+        let opening = picked.openings.get(&picked.generation);
+        let clock_ms = last.iter().map(|stream| stream.clock_ms).chain(opening.map(|opening| opening.clock_ms)).max().unwrap_or(0);
+        // Where its opening was compacted away, a snapshot has a file of each core.
+        let core_count = opening.map(|opening| opening.core_count).or(picked.snapshot.as_ref().map(|snapshot| snapshot.files.len() as u16));
         let opening = Opening {
             node: picked.node,
             generation: Generation(picked.generation.0 + 1),
-            core_count: opening.core_count,
+            core_count: core_count.expect("a generation is known by one of the two"),
             plan,
             clock_ms: clock_ms.max(picked.snapshot.as_ref().map_or(0, |snapshot| snapshot.clock_ms)),
             created_ms: now_ms(),
@@ -415,22 +421,23 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Trouble> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::backup::create;
     use super::super::tests::{Folder, write_node, write_opening, write_segment, write_snapshot};
     use super::*;
     use shards::log::{opening_name, segment_name};
 
-    const A: StreamId = StreamId { generation: Generation(1), core: 0 };
-    const B: StreamId = StreamId { generation: Generation(1), core: 1 };
+    pub(in super::super) const A: StreamId = StreamId { generation: Generation(1), core: 0 };
+    pub(in super::super) const B: StreamId = StreamId { generation: Generation(1), core: 1 };
 
-    struct Case {
-        folder: Folder,
+    /// A directory, a store and what is made of it.
+    pub(in super::super) struct Case {
+        pub(in super::super) folder: Folder,
         count: usize,
     }
 
     impl Case {
-        fn new(name: &str) -> Case {
+        pub(in super::super) fn new(name: &str) -> Case {
             let case = Case { folder: Folder::new(name), count: 0 };
             fs::create_dir_all(case.data()).unwrap();
             write_node(&case.data());
@@ -438,11 +445,11 @@ mod tests {
             case
         }
 
-        fn data(&self) -> PathBuf {
+        pub(in super::super) fn data(&self) -> PathBuf {
             self.folder.path().join("data")
         }
 
-        fn store(&self) -> String {
+        pub(in super::super) fn store(&self) -> String {
             format!("{}/store", self.folder.text())
         }
 
@@ -450,12 +457,12 @@ mod tests {
             create(&self.data(), &self.store(), false).unwrap();
         }
 
-        fn target(&self) -> PathBuf {
+        pub(in super::super) fn target(&self) -> PathBuf {
             self.folder.path().join(format!("target-{}", self.count))
         }
 
         /// Restores into a new directory, and reads what was decided there.
-        fn restore(&mut self, time: Option<u64>, entry: Option<&str>) -> Result<Opening, String> {
+        pub(in super::super) fn restore(&mut self, time: Option<u64>, entry: Option<&str>) -> Result<Opening, String> {
             self.count += 1;
             let options = RestoreOptions {
                 from: self.store(),
@@ -544,6 +551,24 @@ mod tests {
         let folder = PathBuf::from(case.store()).join(first);
         fs::remove_file(folder.join(&names(&folder).unwrap()[0]).join("catalog.json")).unwrap();
         assert!(case.restore(Some(15), None).unwrap_err().contains("compacted before it was backed up"));
+    }
+
+    /// As a server leaves it that made snapshots in its first life and was started again; no earlier backup is there.
+    #[test]
+    fn what_was_decided_before_a_snapshot_is_not_missed() {
+        let mut case = Case::new("decided");
+        fs::remove_file(case.data().join("log").join(opening_name(Generation(1)))).unwrap();
+        for (id, ends) in [(A, 3), (B, 3)] {
+            write_segment(&case.data(), id, 1, ends, &[(30, false, None), (40, false, None)], &[]);
+        }
+        write_snapshot(&case.data(), 4, (3, 3), 25);
+        write_opening(&case.data(), 2, &[(A, Lsn(5)), (B, Lsn(5))], 50);
+        write_segment(&case.data(), StreamId { generation: Generation(2), ..A }, 0, 1, &[(60, false, None)], &[]);
+        case.back_up();
+        assert_eq!(case.restore(None, None).unwrap().generation, Generation(3));
+        let opening = case.restore(Some(30), None).unwrap();
+        assert_eq!((opening.generation, opening.plan.ends), (Generation(2), vec![(A, Lsn(4)), (B, Lsn(4))]));
+        assert!(case.restore(Some(20), None).is_err(), "the snapshot shows more");
     }
 
     #[test]
