@@ -447,6 +447,28 @@ fn segments_follow_each_other_and_none_may_be_missing() {
     }
 }
 
+/// It was never finished, or somebody took its manifest: which of the two, the log behind it tells.
+#[test]
+fn a_snapshot_without_its_manifest_is_kept_until_nothing_needs_it() {
+    let mut disk = Disk::new(Recipe::new(8, 1));
+    disk.open_generations(1);
+    let mut first = Log::new(1, 0, 1);
+    first.frame(&["SET a 1"]);
+    let mut second = first.next_segment();
+    second.frame(&["APPEND a 2"]);
+    disk.put(&second);
+    let folder = directory().snapshot(3);
+    disk.ask(FileRequest::MakeDirectory { path: folder.clone() });
+    disk.write(directory().snapshot_file(3, 0), &[0xAA; SEGMENT_HEADER_BYTES]);
+    let damage = disk.damage();
+    assert_eq!(damage.file, directory().manifest(3), "what the log was compacted for");
+    assert_eq!(disk.names(folder.to_str().unwrap()), ["c0000.snap"]);
+    disk.world.restart(1);
+    disk.put(&first);
+    assert_eq!(disk.values(&["a"]), ["\"12\""]);
+    assert_eq!(disk.names("/data/snap"), [""; 0]);
+}
+
 /// A file has its whole room until something in the next one is durable: what is shorter before was not left so by a crash.
 #[test]
 fn a_newest_file_that_became_shorter_is_refused_and_so_is_one_whose_next_is_gone() {
