@@ -1,6 +1,7 @@
 //! The board: the few words all cores see. Each core writes its own line only, at most ten times a second or when a connection comes
 //! or goes; nothing on the way of a request reads them.
 
+use crate::archive::Archive;
 use crate::load::Loading;
 use crate::placement::{CoreId, Placement};
 use crate::snapshot::Snapshots;
@@ -15,6 +16,8 @@ pub struct Board {
     pub loading: Loading,
     /// Snapshots, and how far the one under way is.
     pub snapshots: Snapshots,
+    /// Whether the log is archived, and how far.
+    pub archive: Archive,
     failed: AtomicBool,
     /// Seed of the key hash, the same on all cores.
     pub key_seed: u64,
@@ -53,6 +56,7 @@ impl Board {
             stopping: AtomicBool::new(false),
             loading: Loading::none(),
             snapshots: Snapshots::default(),
+            archive: Archive::default(),
             failed: AtomicBool::new(false),
             key_seed: entropy(),
             run_id,

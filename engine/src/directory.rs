@@ -1,13 +1,17 @@
 //! The directory a server keeps: which file is where.
 //!
 //! `lock` · `node` · `log/g{generation}-c{core}-{seq}.log` · `log/g{generation}.open` · `snap/{id}/c{core}.snap` ·
-//! `snap/{id}/manifest`. What ends in `.tmp` is not finished and means nothing.
+//! `snap/{id}/manifest`. What ends in `.tmp` is not finished and means nothing; what ends in `.kept` is log that is not needed any more and
+//! waits for the archive.
 
 use shards::log::{Generation, MANIFEST_NAME, StreamId, opening_name, segment_name, snapshot_file_name, snapshot_name};
 use std::path::{Path, PathBuf};
 
 /// What an unfinished file ends in.
 pub const UNFINISHED: &str = ".tmp";
+
+/// What a file of the log ends in that only the archive still wants.
+pub const KEPT: &str = ".kept";
 
 /// A server's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +83,17 @@ impl Directory {
 
 /// The same path with the ending of an unfinished file.
 pub fn unfinished(path: &Path) -> PathBuf {
+    with_ending(path, UNFINISHED)
+}
+
+/// The same path with the ending of a file that waits for the archive.
+pub fn kept(path: &Path) -> PathBuf {
+    with_ending(path, KEPT)
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(UNFINISHED);
+    name.push(ending);
     name.into()
 }
 

@@ -3,6 +3,7 @@
 //! A [`core::Core`] is everything one thread owns. It talks to the machine through `netio::Kernel` only, so that the same
 //! core runs on io_uring, on epoll and in the simulator; and to other cores through [`peers::Peers`] only.
 
+pub mod archive;
 pub mod banner;
 pub mod board;
 pub mod connection;

@@ -12,6 +12,7 @@ use engine::placement::CoreId;
 use engine::settings::Settings;
 use netio::signals::StopSignals;
 use netio::{Backend, Choice, Epoll, Options, Uring};
+use offline::archive::Archiver;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -124,13 +125,26 @@ fn serve(config: ServerConfig) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(EXIT_FAILED, &format!("cannot block signals: {error}")),
     };
+    let archive = config.archive.clone();
     let machine = match start(config) {
         Ok(machine) => machine,
         Err(failure) => return complain(EXIT_FAILED, &failure),
     };
+    let archiver = match archive.map(|archive| Archiver::begin(archive, machine.shared.clone())).transpose() {
+        Ok(archiver) => archiver,
+        Err(why) => {
+            machine.shared.stop();
+            let _ = machine.join();
+            return complain(EXIT_USAGE, &why);
+        }
+    };
     print!("{}", banner(&machine));
     stop_on_signal(&machine, signals);
-    match machine.join() {
+    let ended = machine.join();
+    if let Some(archiver) = archiver {
+        archiver.end(ended.is_ok());
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain(EXIT_FAILED, &failure),
     }
@@ -138,7 +152,7 @@ fn serve(config: ServerConfig) -> ExitCode {
 
 /// Starts the server on the kernel interface asked for, or on the best there is.
 pub(crate) fn start(config: ServerConfig) -> Result<Machine, Failure> {
-    let ServerConfig { mut settings, io } = config;
+    let ServerConfig { mut settings, io, archive: _ } = config;
     fit_descriptors(&mut settings);
     let choice = match io {
         IoChoice::Auto => Choice::Auto,

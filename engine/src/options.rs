@@ -1,5 +1,6 @@
 //! How a server is asked for: flags, and a configuration file of the same names. Flags win.
 
+use crate::archive::{ArchiveConfig, ArchiveOptions};
 use crate::keys::Keys;
 use crate::placement::CORE_COUNT_MAX;
 use crate::settings::{Secret, Settings, parse_bytes, read_keys};
@@ -80,6 +81,10 @@ pub struct ServerOptions {
     /// Snapshots that are kept.
     #[arg(long, value_name = "COUNT")]
     pub snapshot_keep: Option<u32>,
+
+    /// Whether and where the log is archived.
+    #[command(flatten)]
+    pub archive: ArchiveOptions,
 
     /// File that holds the password clients must give. Its first line counts.
     #[arg(long, value_name = "FILE")]
@@ -163,7 +168,7 @@ impl std::str::FromStr for CpuList {
 
 /// Why a configuration cannot be used. One sentence, with the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable(String);
+pub struct Unusable(pub(crate) String);
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,6 +185,8 @@ pub struct ServerConfig {
     pub settings: Settings,
     /// How to talk to the kernel.
     pub io: IoChoice,
+    /// Where the log is archived, if it is.
+    pub archive: Option<ArchiveConfig>,
 }
 
 impl ServerOptions {
@@ -205,7 +212,8 @@ impl ServerOptions {
         }
         self.unlock(&mut settings, std::env::var_os(KEY_VARIABLE))?;
         self.place(&mut settings)?;
-        Ok(ServerConfig { settings, io: self.io.unwrap_or_default() })
+        let archive = self.archive.into_config(settings.dir.clone())?;
+        Ok(ServerConfig { settings, io: self.io.unwrap_or_default(), archive })
     }
 
     /// Flags that are settings by the same name, where given.
@@ -252,6 +260,9 @@ impl ServerOptions {
                 "unixsocketperm" => keep(&mut self.unixsocketperm, permission_bits(&text).map_err(|why| failed(&why))?),
                 "requirepass-file" => keep(&mut self.requirepass_file, text.clone().into()),
                 "encryption-key-file" => keep(&mut self.encryption_key_file, text.clone().into()),
+                "archive" => keep(&mut self.archive.store, text.clone()),
+                "archive-every-s" => keep(&mut self.archive.every_s, text.parse().map_err(|_| failed("a number of seconds"))?),
+                "archive-kept-bytes" => keep(&mut self.archive.kept_bytes, text.clone()),
                 "cluster-port-first" => {
                     keep(&mut self.cluster_port_first, text.parse().map_err(|_| failed("a port is a number below 65536"))?)
                 }

@@ -5,7 +5,8 @@
 //! after the other, and the turn loop never blocks. There is no waker: a core polls after every event and whenever
 //! [`Task::rest`] says so.
 
-use crate::directory::unfinished;
+use crate::directory::{kept, unfinished};
+
 use crate::executor::Executor;
 use crate::log::FileOwner;
 use netio::file::{FILE_ALIGN_BYTES, Listed};
@@ -181,6 +182,14 @@ impl Desk {
     /// Removes a file, or an empty directory.
     pub(crate) async fn unlink(&self, path: &Path) -> Result<(), FileFailure> {
         self.ask(FileRequest::Unlink { path: path.to_owned() }).await.map(|_| ())
+    }
+
+    /// Lets go of a file of the log: deletes it, or leaves it for the archive under another name.
+    pub(crate) async fn let_go(&self, path: &Path, is_archived: bool) -> Result<(), FileFailure> {
+        if !is_archived {
+            return self.unlink(path).await;
+        }
+        self.ask(FileRequest::Rename { from: path.to_owned(), to: kept(path) }).await.map(|_| ())
     }
 
     /// What is in a directory, by name.

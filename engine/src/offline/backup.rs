@@ -2,7 +2,7 @@
 
 use super::bar::Bar;
 use super::catalog::{Catalog, Kept, catalog_names, node_text};
-use super::gather::{Gathered, Source};
+use super::gather::{Gathered, Scope, Source};
 use super::history::{Keep, catalogs, unneeded};
 use super::object::{checksum, pack, unpack};
 use super::store::Store;
@@ -92,7 +92,7 @@ pub(super) fn create(dir: &Path, to: &str, full: bool) -> Result<(), Trouble> {
     let lock = store.lock()?;
     let known = catalogs(&store)?;
     remove(&store, &unneeded(&store, &known)?)?;
-    let gathered = Gathered::of(dir)?;
+    let gathered = Gathered::of(dir, &Scope::default())?;
     let node = node_text(gathered.node);
     // Backups of a directory follow each other, whatever the wall clock does.
     let newest = known.iter().filter(|catalog| catalog.node == node).map(|catalog| catalog.created_ms).max();
@@ -134,13 +134,18 @@ pub(super) fn create(dir: &Path, to: &str, full: bool) -> Result<(), Trouble> {
 /// Copies a file into a backup that is being made.
 fn put(store: &Store, catalog: &Catalog, file: &Source, crc32c: u32, bar: &mut Bar) -> Result<Kept, Trouble> {
     let object = format!("{}/{}.zst", catalog.id, file.name);
+    put_as(store, catalog, file, crc32c, object, bar)
+}
+
+/// The same, under a name of the caller's.
+pub(super) fn put_as(store: &Store, catalog: &Catalog, file: &Source, crc32c: u32, object: String, bar: &mut Bar) -> Result<Kept, Trouble> {
     let mut kept = Kept { name: file.name.clone(), bytes: file.bytes, crc32c, object, stored_bytes: 0, stored_crc32c: 0 };
     pack(&file.path, store, &catalog.node, &mut kept, bar)?;
     Ok(kept)
 }
 
 /// What earlier backups of a directory hold.
-fn held<'a>(known: &'a [Catalog], node: &str) -> BTreeMap<(&'a str, u64, u32), &'a Kept> {
+pub(super) fn held<'a>(known: &'a [Catalog], node: &str) -> BTreeMap<(&'a str, u64, u32), &'a Kept> {
     let files = known.iter().filter(|catalog| catalog.node == node).flat_map(|catalog| &catalog.files);
     files.map(|file| ((file.name.as_str(), file.bytes, file.crc32c), file)).collect()
 }
@@ -240,7 +245,7 @@ pub(super) fn prune(from: &str, keep: Keep) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn remove(store: &Store, names: &[String]) -> Result<(), Trouble> {
+pub(super) fn remove(store: &Store, names: &[String]) -> Result<(), Trouble> {
     for name in names {
         store.delete(name)?;
     }

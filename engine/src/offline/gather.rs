@@ -3,15 +3,18 @@
 //! Files of the log only grow, and what a snapshot consists of never changes, so a second name for each keeps it as it is needed
 //! while the server deletes its own. First a moment is chosen: no earlier than anything that is on the disk. What was
 //! acknowledged until then is on the disk a little later, and is taken; what is younger is in the files too, and does not count.
+//!
+//! An archive asks again and again: it says what it knows, and that is neither linked nor read any more.
 
 use super::Trouble;
 use super::now_ms;
 use super::stream::{Question, names, read_full, streams};
-use engine::directory::Directory;
+use engine::directory::{Directory, KEPT, kept};
 use shards::log::{
     MANIFEST_NAME, Manifest, NodeId, Opening, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, Tail, opening_generation, segment_name,
     segment_of, snapshot_file_name, snapshot_id,
 };
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -36,8 +39,21 @@ pub(super) struct Gathered {
     /// Every entry with a clock up to this one is in it.
     pub(super) clock_ms: u64,
     pub(super) files: Vec<Source>,
+    /// The newest snapshot, if there is one.
+    pub(super) snapshot: Option<u64>,
     links: PathBuf,
     _lock: File,
+}
+
+/// What is wanted of a directory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    /// Also what the server needs no more and left for the archive.
+    pub(super) kept: bool,
+    /// Files that are known, by their paths in the directory. Of a log's files these are the first of their streams.
+    pub(super) known: BTreeSet<String>,
+    /// The snapshot that is known.
+    pub(super) snapshot: Option<u64>,
 }
 
 /// A file, and how much of it means something.
@@ -57,17 +73,17 @@ impl Drop for Gathered {
 
 impl Gathered {
     /// Takes the state of a directory.
-    pub(super) fn of(root: &Path) -> Result<Gathered, Trouble> {
+    pub(super) fn of(root: &Path, scope: &Scope) -> Result<Gathered, Trouble> {
         let directory = Directory::new(root);
         let node = read_node(&directory.node())?;
         let lock = super::folder::lock(&root.join(LOCK), "another backup of this directory is being taken")?;
         let links = root.join(LINKS);
-        let mut gathered = Gathered { node, clock_ms: 0, files: Vec::new(), links, _lock: lock };
+        let mut gathered = Gathered { node, clock_ms: 0, files: Vec::new(), snapshot: None, links, _lock: lock };
         for _ in 0..TRIES {
             gathered.clear()?;
             gathered.clock_ms = latest_clock(&directory, node)?;
             thread::sleep(SETTLE);
-            if gathered.link(&directory)? {
+            if gathered.link(&directory, scope)? {
                 gathered.measure()?;
                 return Ok(gathered);
             }
@@ -87,41 +103,54 @@ impl Gathered {
 
     /// Gives a second name to the newest snapshot and to the log. Whether the snapshot is still one afterwards: then no file that
     /// goes with it was deleted meanwhile.
-    fn link(&mut self, directory: &Directory) -> Result<bool, Trouble> {
-        self.add(directory, "node")?;
+    fn link(&mut self, directory: &Directory, scope: &Scope) -> Result<bool, Trouble> {
+        self.add(directory, "node", "node")?;
         let manifest = match newest_manifest(directory)? {
             Some(manifest) => manifest,
             None => {
-                self.link_log(directory)?;
+                self.link_log(directory, scope)?;
                 return Ok(newest_manifest(directory)?.is_none());
             }
         };
+        self.snapshot = Some(manifest.id);
+        self.clock_ms = self.clock_ms.max(manifest.clock_ms).max(manifest.created_ms);
+        if scope.snapshot == Some(manifest.id) {
+            self.link_log(directory, scope)?;
+            // Nothing of the log is deleted under an archive's eyes, whatever becomes of the snapshot.
+            return Ok(true);
+        }
         let folder = directory.snapshot(manifest.id);
         let file_names = manifest.files.iter().map(|(core, _)| snapshot_file_name(*core)).chain([MANIFEST_NAME.to_owned()]);
         for name in file_names {
             let folder = folder.file_name().and_then(|name| name.to_str()).expect("made of digits");
-            if !self.add(directory, &format!("snap/{folder}/{name}"))? {
+            let name = format!("snap/{folder}/{name}");
+            if !self.add(directory, &name, &name)? {
                 return Ok(false);
             }
         }
-        self.clock_ms = self.clock_ms.max(manifest.clock_ms).max(manifest.created_ms);
-        self.link_log(directory)?;
+        self.link_log(directory, scope)?;
         Ok(directory.manifest(manifest.id).exists())
     }
 
-    fn link_log(&mut self, directory: &Directory) -> Result<(), Trouble> {
-        for name in names(&directory.log())? {
-            if segment_of(&name).is_some() || opening_generation(&name).is_some() {
-                // One that is gone was compacted: nothing that is there needs it.
-                self.add(directory, &format!("log/{name}"))?;
+    fn link_log(&mut self, directory: &Directory, scope: &Scope) -> Result<(), Trouble> {
+        let listed = names(&directory.log())?;
+        let plain: BTreeSet<&str> = listed.iter().map(|name| if scope.kept { name.trim_end_matches(KEPT) } else { name }).collect();
+        for name in plain {
+            let name_in = format!("log/{name}");
+            if (segment_of(name).is_some() || opening_generation(name).is_some()) && !scope.known.contains(&name_in) {
+                // One that is gone was compacted: nothing that is there needs it, unless it was left for the archive just now.
+                if !self.add(directory, &name_in, &name_in)? && scope.kept {
+                    let waits = kept(Path::new(&name_in));
+                    self.add(directory, waits.to_str().expect("made of digits"), &name_in)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Gives a file a second name. Whether it was there.
-    fn add(&mut self, directory: &Directory, name: &str) -> Result<bool, Trouble> {
-        let (from, path) = (directory.root().join(name), self.links.join(name));
+    /// Gives the file `from` a second name, under which it is `name`. Whether it was there.
+    fn add(&mut self, directory: &Directory, from: &str, name: &str) -> Result<bool, Trouble> {
+        let (from, path) = (directory.root().join(from), self.links.join(name));
         let folder = path.parent().expect("a file is in a directory");
         fs::create_dir_all(folder).map_err(Trouble::step(format!("cannot make {}", folder.display())))?;
         match fs::hard_link(&from, &path) {

@@ -4,6 +4,7 @@
 //! [`backup`] and [`restore`] work on files, and need no server to help.
 
 mod address;
+pub(crate) mod archive;
 pub(crate) mod backup;
 mod bar;
 mod catalog;

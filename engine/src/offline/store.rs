@@ -72,7 +72,7 @@ impl Store {
         let place = match address.split_once("://") {
             None => Place::Folder(folder(address)?),
             #[cfg(feature = "s3")]
-            Some(("s3", _)) => Place::Bucket(objects::Bucket::open(address)?),
+            Some(("s3", _)) => Place::Bucket(objects::Bucket::open(address).map_err(|trouble| Trouble::usage(trouble.to_string()))?),
             #[cfg(not(feature = "s3"))]
             Some(("s3", _)) => return Err(Trouble::usage("this program was built without S3: see the feature `s3`, or give a directory")),
             Some((scheme, _)) => {

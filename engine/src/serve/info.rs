@@ -297,6 +297,7 @@ impl View {
         if core.is_loading() {
             tell_loading(core, text);
         }
+        tell_archive(core, text);
         if logs().next().is_none() {
             return;
         }
@@ -540,6 +541,23 @@ impl View {
 /// The share of its time that a core worked, lately.
 fn utilisation(stats: &CoreStats) -> f64 {
     (stats.metrics.rate_busy.per_second() / 1e9).clamp(0.0, 1.0)
+}
+
+/// How far the archive is behind what was written; -1 before its first round.
+fn tell_archive<K: Kernel>(core: &Core<K>, text: &mut String) {
+    let archive = core.shared.archive.stats();
+    fields!(text, "archive_enabled": u8::from(archive.is_some()));
+    let Some(archive) = archive else { return };
+    let lag_ms = core.now.wall.0.saturating_sub(archive.until_ms);
+    fields!(text,
+        "archive_until_ms": archive.until_ms,
+        "archive_lag_ms": if archive.until_ms == 0 { -1 } else { lag_ms as i64 },
+        "archive_kept_bytes": archive.kept_bytes,
+        "archive_rounds": archive.rounds,
+        "archive_failures": archive.failures,
+        "archive_gaps": archive.gaps,
+        "archive_last_status": if archive.failure.is_some() { "err" } else { "ok" },
+    );
 }
 
 /// Processor time of the process and of the asking core's thread, as the system counts it: in hundredths of a second.

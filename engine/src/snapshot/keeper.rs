@@ -114,7 +114,7 @@ impl Keeper {
                 _ => false,
             };
             if is_over {
-                self.desk.unlink(&self.directory.log().join(&file.name)).await?;
+                self.desk.let_go(&self.directory.log().join(&file.name), self.board.archive.is_on()).await?;
             }
         }
         Ok(())

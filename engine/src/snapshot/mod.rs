@@ -263,10 +263,10 @@ impl<K: Kernel> Core<K> {
         let stream = StreamId { generation: saving.birth.generation, core: self.id.0 };
         let start = floor.log_start.iter().find(|(of, _)| *of == stream).map_or(Lsn(0), |(_, lsn)| *lsn);
         let seqs = self.writer.as_mut().map_or_else(Vec::new, |writer| writer.take_segments_before(start));
-        let directory = saving.directory.clone();
+        let (directory, is_archived) = (saving.directory.clone(), self.shared.archive.is_on());
         Stage::Compacting(saving.task(FileOwner::Snapshot, |desk| async move {
             for seq in seqs {
-                if let Err(failure) = desk.unlink(&directory.segment(stream, seq)).await {
+                if let Err(failure) = desk.let_go(&directory.segment(stream, seq), is_archived).await {
                     tracing::warn!("a file of the log that is not needed any more could not be deleted: {failure}");
                 }
             }
