@@ -42,7 +42,7 @@ class Place:
 
     def replica(self, master, program=None, extra=(), **flags):
         """A server that follows `master` from its start."""
-        extra = ["--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-load", "disabled", *extra]
+        extra = ["--replicaof", f"127.0.0.1 {master.port}", *extra]
         extra += ["--masterauth", master.password] if master.password else []
         return Server(program or self.reference, extra=extra, port=self.port(), **flags)
 
@@ -183,7 +183,7 @@ def promoted(name, replica, was):
         assert client.call("SET", "written after", "that") == b"OK"
 
 
-def follows(place, name, cores, program=None, io=None, **flags):
+def follows(place, name, cores, program=None, io=None, loading="disabled", **flags):
     """A replica comes while anything is written, follows, breaks off and goes on, is promoted."""
     with place.ours(cores, io=io, **flags) as ours:
         with ours.client() as client:
@@ -193,7 +193,7 @@ def follows(place, name, cores, program=None, io=None, **flags):
                 client.call("SET", f"large:{index}", random.Random(index).randbytes(1_000_000))
         with Load(ours, 7) as load:
             time.sleep(0.3)
-            with place.replica(ours, program) as replica:
+            with place.replica(ours, program, extra=["--repl-diskless-load", loading]) as replica:
                 until(f"{name}: the replica follows", lambda: link_is_up(replica))
                 load.swaps = True
                 time.sleep(LOAD_SECONDS)
@@ -239,7 +239,7 @@ def case_follow(place):
         follows(place, "three cores with a log", "0,1,0", extra=["--dir", with_log, "--durability", "periodic:1000"])
     finally:
         subprocess.run(["rm", "-rf", with_log], check=False)
-    follows(place, "three cores, epoll, password", "0,1,0", io="epoll", password=PASSWORD)
+    follows(place, "three cores, epoll, password", "0,1,0", io="epoll", loading="swapdb", password=PASSWORD)
 
 
 def case_relative(place):

@@ -19,6 +19,8 @@ pub struct Board {
     /// Whether the log is archived, and how far.
     pub archive: Archive,
     failed: AtomicBool,
+    /// Replicas were told the last.
+    passed_on: AtomicBool,
     /// Seed of the key hash, the same on all cores.
     pub key_seed: u64,
     /// Forty hexadecimal digits that name this run.
@@ -38,6 +40,7 @@ struct Line {
     clients: AtomicU64,
     monitors: AtomicU64,
     quiet: AtomicBool,
+    said: AtomicBool,
     memory_bytes: AtomicU64,
     memory_bytes_peak: AtomicU64,
     log_bytes: AtomicU64,
@@ -58,6 +61,7 @@ impl Board {
             snapshots: Snapshots::default(),
             archive: Archive::default(),
             failed: AtomicBool::new(false),
+            passed_on: AtomicBool::new(false),
             key_seed: entropy(),
             run_id,
             node_ids,
@@ -91,6 +95,22 @@ impl Board {
     pub fn publish_quiet(&self, core: CoreId) -> bool {
         self.line(core).quiet.store(true, Ordering::Release);
         self.lines.iter().all(|line| line.quiet.load(Ordering::Acquire))
+    }
+
+    /// A core that is to stop has told the keeper of replicas all that its commands came to. Whether that is so of all.
+    pub fn publish_said(&self, core: CoreId) -> bool {
+        self.line(core).said.store(true, Ordering::Release);
+        self.lines.iter().all(|line| line.said.load(Ordering::Acquire))
+    }
+
+    /// The keeper of replicas has passed it on.
+    pub fn pass_on(&self) {
+        self.passed_on.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn is_passed_on(&self) -> bool {
+        self.passed_on.load(Ordering::Acquire)
     }
 
     /// Connections of all cores.

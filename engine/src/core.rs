@@ -324,6 +324,7 @@ impl<K: Kernel> Core<K> {
             || self.executor.metrics.wheel_backlog > 0
             || self.peers.has_work()
             || self.has_replica_work()
+            || (self.is_draining() && self.executor.effects.is_heard())
         {
             return Wait::Poll;
         }
@@ -775,14 +776,20 @@ impl<K: Kernel> Core<K> {
     }
 
     fn drain(&mut self, until: MonotonicNs) {
-        let busy = self.connections.iter().flatten().any(|conn| conn.sending || !conn.output.is_empty() || !conn.pending.is_empty());
-        if busy && self.now.monotonic < until {
+        let is_busy = |conn: &Connection| conn.sending || !conn.output.is_empty() || !conn.pending.is_empty();
+        let is_client = |conn: &&Connection| !conn.modes.has(Modes::REPLICA);
+        let conns = || self.connections.iter().flatten().map(|conn| &**conn);
+        if conns().filter(is_client).any(is_busy) && self.now.monotonic < until {
             return;
         }
-        let ids: Vec<ConnId> = self.connections.iter().flatten().map(|conn| conn.id).collect();
-        for id in ids {
-            self.close(id);
+        let clients: Vec<ConnId> = conns().filter(is_client).map(|conn| conn.id).collect();
+        clients.into_iter().for_each(|id| self.close(id));
+        // They were answered; now replicas are told the last of it.
+        if self.owes_replicas() && self.now.monotonic < until {
+            return;
         }
+        let replicas: Vec<ConnId> = self.connections.iter().flatten().map(|conn| conn.id).collect();
+        replicas.into_iter().for_each(|id| self.close(id));
         // What was begun has no bound, because it is in the log of other cores; a core that failed can promise nothing any more.
         if self.shared.has_failed() || self.end_log() {
             self.stop = Stop::Stopped;

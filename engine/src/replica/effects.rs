@@ -53,6 +53,16 @@ pub enum Piece {
     Broken(&'static str),
 }
 
+impl Piece {
+    /// Bytes of its commands.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Piece::Commands(chunk) | Piece::Everywhere { chunk, .. } => chunk.bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Commands in the array form, one behind the other.
 #[derive(Debug, Default)]
 pub struct Chunk {
@@ -203,6 +213,11 @@ impl Effects {
     /// Whether there is something to tell.
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.chunk.bytes.is_empty()
+    }
+
+    /// Whether somebody listens.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.on
     }
 
     /// Takes everything.
@@ -377,3 +392,6 @@ fn put_head(kind: u8, count: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(Digits::of_u64(count as u64).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,8 @@ impl<K: Kernel> Core<K> {
                 && now.since(conn.active) > silent_ns
             {
                 dropped.push((replica.conn, "nothing was heard of it for repl-timeout"));
+            } else if matches!(replica.step, Step::Keys { .. }) && conn.sending && now.since(conn.progress) > silent_ns {
+                dropped.push((replica.conn, "it has taken none of its keys for repl-timeout"));
             } else if matches!(replica.step, Step::Waiting) && now.since(replica.newline) >= NEWLINE_NS {
                 replica.newline = now;
                 hailed.push(replica.conn);
@@ -239,7 +241,16 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    fn replica_text(&self, conn: ConnId) -> String {
+    /// Whether all that was said is with the sockets of this core's replicas, as far as they follow.
+    pub(super) fn replicas_are_fed(&self) -> bool {
+        self.replication.replicas.iter().all(|replica| {
+            let conn = self.connections.get(replica.conn.index as usize).and_then(|slot| slot.as_deref());
+            let is_sent = conn.is_none_or(|conn| !conn.sending && conn.output.is_empty());
+            !matches!(replica.step, Step::Following) || (replica.stream.is_empty() && is_sent)
+        })
+    }
+
+    pub(super) fn replica_text(&self, conn: ConnId) -> String {
         let conn = self.connections.get(conn.index as usize).and_then(|slot| slot.as_deref()).filter(|known| known.id == conn);
         conn.map_or_else(String::new, |conn| self.peer_text(conn))
     }

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Replicas at a time, those included that wait for their turn.
 pub(super) const REPLICAS_MAX: usize = 32;
 
+/// Bytes that may wait for cores that have yet to do their part of a command on all keys.
+const BEHIND_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// What a piece of the backlog costs beside its bytes.
 const PIECE_BYTES: usize = 48;
 
@@ -98,6 +101,7 @@ pub enum Stage {
 #[derive(Debug, Default)]
 struct Inbox {
     pieces: VecDeque<Piece>,
+    bytes: usize,
     /// Its part of this command was taken.
     behind: Option<JointId>,
 }
@@ -243,7 +247,8 @@ impl Keeper {
 
     /// Bytes that wait for replicas, and bytes of the backlog.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.fresh.capacity() + self.backlog.bytes + self.backlog.pieces.len() * PIECE_BYTES
+        let behind: usize = self.inboxes.iter().map(|inbox| inbox.bytes).sum();
+        behind + self.fresh.capacity() + self.backlog.bytes + self.backlog.pieces.len() * PIECE_BYTES
     }
 
     /// The oldest note for a core.
@@ -325,9 +330,14 @@ impl Keeper {
 
     /// What a core has said.
     pub(super) fn take_pieces(&mut self, from: CoreId, pieces: Vec<Piece>) {
-        self.inboxes[usize::from(from.0)].pieces.extend(pieces);
+        let inbox = &mut self.inboxes[usize::from(from.0)];
+        inbox.bytes += pieces.iter().map(Piece::bytes).sum::<usize>();
+        inbox.pieces.extend(pieces);
         // Whoever is taken from may free those before it.
         while (0..self.inboxes.len()).any(|index| self.take_of(index)) {}
+        if self.inboxes.iter().map(|inbox| inbox.bytes).sum::<usize>() > BEHIND_BYTES_MAX {
+            self.break_off("a core is too far behind the others");
+        }
     }
 
     /// Takes one core's pieces until there are none or it must wait. Whether there were any.
@@ -336,6 +346,7 @@ impl Keeper {
         while self.inboxes[index].behind.is_none() {
             let Some(piece) = self.inboxes[index].pieces.pop_front() else { break };
             any = true;
+            self.inboxes[index].bytes -= piece.bytes();
             match piece {
                 Piece::Commands(chunk) => self.say(&chunk),
                 Piece::Everywhere { joint: None, swaps, chunk } => self.say_everywhere(swaps, &chunk),
@@ -493,6 +504,11 @@ impl Keeper {
         self.on = false;
         self.fresh.clear();
         self.backlog = Backlog::default();
+        for inbox in &mut self.inboxes {
+            // What else they say is heard whether anybody follows or not.
+            inbox.pieces.retain(|piece| !matches!(piece, Piece::Commands(_)));
+            inbox.bytes = inbox.pieces.iter().map(Piece::bytes).sum();
+        }
         self.send_all(|_| Note::Off);
     }
 

@@ -148,12 +148,32 @@ pub(crate) struct Replication {
     replicas: Vec<Replica>,
     /// Clients that wait for replicas.
     waiting: Vec<Ticket>,
+    /// This core has seen that every core has said its last, or that the keeper has passed all of it on.
+    parting: Parting,
+}
+
+/// How far cores that stop are with telling replicas the last of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Parting {
+    #[default]
+    Saying,
+    /// Every core has; what is on lanes arrives by the next turn.
+    Said,
+    /// The keeper has passed it on; what is on lanes arrives by the next turn.
+    PassedOn,
 }
 
 impl Replication {
     pub(crate) fn new(id: CoreId, core_count: u16, stream_id: String, now: MonotonicNs, settings: &Settings) -> Replication {
         let keeper = (id == KEEPER).then(|| Box::new(Keeper::new(core_count, stream_id, now, terms(settings))));
-        Replication { keeper, share: None, introductions: HashMap::new(), replicas: Vec::new(), waiting: Vec::new() }
+        Replication {
+            keeper,
+            share: None,
+            introductions: HashMap::new(),
+            replicas: Vec::new(),
+            waiting: Vec::new(),
+            parting: Parting::default(),
+        }
     }
 
     /// How replication stands, if this core knows.
@@ -217,6 +237,29 @@ impl<K: Kernel> Core<K> {
         !self.executor.effects.is_empty()
             || share.as_ref().is_some_and(Share::has_work)
             || keeper.as_ref().is_some_and(|keeper| keeper.has_work())
+    }
+
+    /// This core stops and says nothing more. Whether it must go on turning until replicas have been told the last of it.
+    pub(crate) fn owes_replicas(&mut self) -> bool {
+        if !self.executor.effects.is_heard() {
+            return false;
+        }
+        let all_said = self.executor.effects.is_empty() && self.shared.publish_said(self.id);
+        self.replication.parting = match self.replication.parting {
+            Parting::Saying if all_said => Parting::Said,
+            Parting::Said => match &self.replication.keeper {
+                Some(keeper) if keeper.has_work() => Parting::Said,
+                Some(_) => {
+                    self.shared.pass_on();
+                    Parting::PassedOn
+                }
+                None if self.shared.is_passed_on() => Parting::PassedOn,
+                None => Parting::Said,
+            },
+            Parting::PassedOn => return !self.replicas_are_fed(),
+            parting => parting,
+        };
+        true
     }
 
     /// Tells a core something, which may be this one.
@@ -318,6 +361,7 @@ impl<K: Kernel> Core<K> {
         introductions.remove(&conn);
         if let Some(position) = replicas.iter().position(|replica| replica.conn == conn) {
             replicas.swap_remove(position);
+            tracing::info!("a replica's connection is closed");
             self.send_note(KEEPER, Note::Gone(ReplicaId { home: self.id, conn }));
         }
     }

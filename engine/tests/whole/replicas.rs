@@ -529,3 +529,67 @@ fn snapshots_are_made_while_a_replica_is_given_the_keys() {
         assert_eq!(world.ask(&mut saver, "SAVE").to_string(), "+OK");
     }
 }
+
+#[test]
+fn an_orderly_stop_tells_replicas_all_that_was_acknowledged() {
+    for (seed, cores) in [(1, 1), (2, 3), (3, 3), (4, 5)] {
+        let mut world = World::new(Recipe::new(seed, cores));
+        let mut client = world.client();
+        let mut replica = Replica::follow(&mut world, &mut client, |_| {});
+        replica.catch_up(&mut world, &mut client);
+        let mut writers: Vec<Client> = (0..4).map(|_| world.client()).collect();
+        let mut told = vec![0; writers.len()];
+        for (index, writer) in writers.iter_mut().enumerate() {
+            for number in 0..500 {
+                writer.queue_bytes(format!("SET {index}:{number} v\r\n").as_bytes());
+            }
+        }
+        let (mut turns, mut asked, mut stopper) = (0, false, world.client());
+        while !world.cores.iter().all(|core| core.is_stopped()) {
+            turns += 1;
+            assert!(turns < 100_000, "it does not stop; seed {seed}");
+            for (writer, told) in writers.iter_mut().zip(&mut told) {
+                writer.pump();
+                while let Some(reply) = writer.take_reply() {
+                    assert_eq!(reply.to_string(), "+OK");
+                    *told += 1;
+                }
+            }
+            if !asked && told.iter().sum::<usize>() > 600 {
+                asked = true;
+                stopper.send("SHUTDOWN NOSAVE");
+            }
+            replica.receive(&mut world, &mut client);
+            replica.carry_out(&mut client);
+        }
+        world.closed(&mut client);
+        replica.receive(&mut world, &mut client);
+        replica.carry_out(&mut client);
+        for (index, told) in told.iter().enumerate() {
+            for number in 0..*told {
+                let key = (0, format!("{index}:{number}").into_bytes());
+                assert!(replica.keys.contains_key(&key), "{index}:{number} was acknowledged and not told; seed {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flush_of_one_core_alone_makes_replicas_begin_again() {
+    let mut world = World::new(Recipe::new(3, 3).with_cluster_ports());
+    let mut writer = world.client();
+    fill(&mut world, &mut writer);
+    let mut client = world.client();
+    let mut replica = Replica::follow(&mut world, &mut client, |_| {});
+    replica.catch_up(&mut world, &mut client);
+    let mut node = world.client_of_core(1);
+    assert_eq!(world.ask(&mut node, "FLUSHALL").to_string(), "+OK");
+    world.closed(&mut client);
+    let mut client = world.client();
+    let mut again = Replica::follow(&mut world, &mut client, |_| {});
+    assert_ne!(again.id, replica.id, "nobody may go on in a stream that has a gap");
+    again.catch_up(&mut world, &mut client);
+    world.pass(Duration::from_secs(1));
+    again.catch_up(&mut world, &mut client);
+    assert_same(&mut world, &again);
+}
