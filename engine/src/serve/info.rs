@@ -1,7 +1,7 @@
 //! `INFO`: how the server is doing, in the sections and fields that exporters, consoles and frameworks read, and in two of our
 //! own, `engine` and `cores`.
 //!
-//! Every figure is true of this server; where Redis has a figure for something that does not exist here (a fork, a replica, a
+//! Every figure is true of this server; where Redis has a figure for something that does not exist here (a fork, a module, a
 //! script), the value is the one Redis shows when it is not in use.
 
 use crate::core::Core;

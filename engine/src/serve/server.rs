@@ -32,7 +32,7 @@ pub(super) fn timeout_of<K: Kernel>(core: &Core<K>, ms: i64) -> MonotonicNs {
 }
 
 /// `WAITAOF numlocal numreplicas timeout`: waits until everything that any core has logged is durable here, and for replicas,
-/// of which there are none.
+/// of which none counts: they are not asked what is on their disks.
 pub(super) fn waitaof<K: Kernel>(core: &mut Core<K>, id: ConnId, request: &Request, out: &mut Vec<u8>) {
     let args = request.args();
     let mut reply = Reply::new(out, request.proto);
