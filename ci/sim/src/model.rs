@@ -512,7 +512,7 @@ impl Model {
             }
         }
         let logged = self.ladder.levels().all(|level| level == Level::Batch);
-        let long_ago = self.passed.iter().filter(|(seen_ns, _)| logged && after.crashed.ns - seen_ns > TICK_NS);
+        let long_ago = self.passed.iter().filter(|(seen_ns, _)| logged && after.crashed.ns.saturating_sub(*seen_ns) > TICK_NS);
         long_ago.fold(floor, |floor, (_, deadline)| floor.max(*deadline))
     }
 
