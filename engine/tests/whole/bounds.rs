@@ -1,5 +1,6 @@
 //! What clients may make the server hold: input that arrives faster than it runs, lines nobody reads, clients beyond the limit.
 
+use netio::sim::SimOptions;
 use simulation::{Client, Recipe, World};
 use std::time::Duration;
 
@@ -63,7 +64,9 @@ fn strangers_who_flood_and_never_read_make_little_pile_up() {
 #[test]
 fn a_client_that_sends_faster_than_it_is_served_is_paused_and_loses_nothing() {
     const COUNT: usize = 50_000;
-    let mut world = World::new(Recipe::new(52, 1));
+    // Near clients: more has come when a turn ends than it could run.
+    let network = SimOptions { delay_ns: 100..=1_000, ..SimOptions::default() };
+    let mut world = World::new(Recipe { network, ..Recipe::new(52, 1) });
     let mut judge = world.client();
     let mut streamer = world.client();
     // A run takes a thousand lines, empty ones too, and a buffer brings several thousand of these.

@@ -16,6 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How long a turn takes in which there was something to do.
+const TURN_NS: u64 = 1_000;
+
 /// A core in a simulated world, see [`super::SimNet::kernel`].
 pub struct Sim {
     net: Rc<RefCell<Net>>,
@@ -202,11 +205,14 @@ impl Kernel for Sim {
                 self.net.borrow_mut().stir_conn(self.core, id);
             }
         }
-        let deadline_ns = match wait {
-            Wait::AtMost(bound) if events.len() == events_before => Some(self.now.monotonic.0 + bound.as_nanos() as u64),
-            // It got something and will be turned again, or has nothing to wait for but others.
-            _ => None,
+        let got_something = events.len() > events_before;
+        let bound_ns = match wait {
+            Wait::AtMost(bound) if !got_something => Some(bound.as_nanos() as u64),
+            Wait::Forever if !got_something => None,
+            // It says how long it will wait when it has dealt with what it has; on a machine that is soon.
+            _ => Some(TURN_NS),
         };
+        let deadline_ns = bound_ns.map(|ns| self.now.monotonic.0.saturating_add(ns));
         self.net.borrow_mut().want_turn(self.core, deadline_ns);
         Ok(())
     }
