@@ -10,6 +10,7 @@ use crate::intake::Batch;
 use crate::joint::Joint;
 use crate::journal::Journal;
 use crate::latency::{LatencyMonitor, Moment};
+use crate::line::Lines;
 use crate::load::Load;
 use crate::log::{FindingBehindParts, Writer};
 use crate::metrics::Metrics;
@@ -80,6 +81,8 @@ pub struct Core<K: Kernel> {
     pub(crate) writer: Option<Writer>,
     /// What waits for the log.
     pub(crate) parking: Parking,
+    /// Which lines no command over several cores crosses.
+    pub(crate) lines: Lines,
     /// How many keys had expired when the log last said how late it was.
     pub(crate) expired_logged: u64,
     /// Why the log cannot go on.
@@ -189,6 +192,7 @@ impl<K: Kernel> Core<K> {
             findings_behind_parts: Vec::new(),
             writer: None,
             parking: Parking::default(),
+            lines: Lines::default(),
             expired_logged: 0,
             log_broken: None,
             scratch_shard: None,
@@ -737,25 +741,6 @@ impl<K: Kernel> Core<K> {
         for id in stuck.into_iter().chain(idle).chain(over) {
             self.close(id);
         }
-    }
-
-    /// Tells the others how much memory this core holds, and takes its part of what is left.
-    pub(crate) fn share_memory(&mut self) {
-        let connections: usize = self.connections.iter().flatten().map(|conn| conn.memory_bytes()).sum();
-        let overhead = connections
-            + self.connections.capacity() * size_of::<usize>()
-            + self.kernel.memory_bytes()
-            + self.peers.memory_bytes()
-            + self.log_bytes()
-            + self.executor.effects.memory_bytes()
-            + self.replication.memory_bytes();
-        let shard = self.executor.shard.used_bytes();
-        let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
-        let max = self.executor.settings.memory_bytes_max;
-        // What nobody uses is divided evenly; what is used stays where it is. So skewed keys do not waste memory.
-        let spare = (max as i64 - total as i64) / i64::from(self.placement.core_count());
-        let budget = (shard as i64 + spare).max(0) as usize;
-        self.executor.shard.set_memory_budget(Some(budget).filter(|_| max > 0));
     }
 
     /// Takes new settings.

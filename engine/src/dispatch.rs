@@ -205,7 +205,8 @@ impl<K: Kernel> Core<K> {
 
     /// Takes what other cores ask, as long as they can be answered.
     pub(crate) fn take_asks(&mut self) {
-        while !self.waits_for_disk() {
+        // What a line waits for must go on, or what waits for the line never would.
+        while !self.waits_for_disk() || self.lines.is_paused() {
             let Some((from, mut parcel)) = self.peers.next_asks() else { return };
             // Another core may have seen the end of recovery earlier; what it asks for is there.
             self.load();
@@ -239,8 +240,9 @@ impl<K: Kernel> Core<K> {
             Item::Hold(hold) => self.take_hold(*hold),
             Item::Held(held) => self.take_held(*held),
             Item::Settle(settle) => self.take_settle(*settle),
-            Item::Settled { joint, reply } => self.take_settled(joint, from, reply),
+            Item::Settled { joint, reply, late } => self.take_settled(joint, from, reply, late),
             Item::Release(joint) => self.take_release(joint),
+            Item::Line(step) => self.take_line(step),
             Item::Question(ticket, question) => self.take_question(from, ticket, &question),
             Item::Finding(ticket, finding) => self.take_finding(ticket, *finding),
             Item::Feed(lines) => self.take_feed(&lines),
@@ -331,9 +333,9 @@ impl<K: Kernel> Core<K> {
 
     /// Gives a connection a reply it was owed.
     pub(crate) fn settle(&mut self, ticket: Ticket, reply: &[u8]) {
-        let synced = self.executor.journal.synced();
+        let safe = self.executor.journal.safe();
         let Some(conn) = self.connection(ticket.conn) else { return };
-        conn.settle_reply(ticket.sequence, reply, synced);
+        conn.settle_reply(ticket.sequence, reply, safe);
         self.park_connection(ticket.conn);
         let Some(conn) = self.connection(ticket.conn) else { return };
         if !conn.stalls.has(Stalls::OUTPUT) || !conn.output.is_empty() {

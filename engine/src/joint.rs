@@ -35,6 +35,10 @@ pub(crate) struct Joint {
     now: u64,
     /// Cores whose parts the log keeps together; none if it need not.
     logged: Arc<[CoreId]>,
+    /// A crash that leaves only some of the parts ends the streams there.
+    cut: bool,
+    /// The reply waits for the next line.
+    late: bool,
 }
 
 /// What one core has to do with it.
@@ -76,7 +80,8 @@ impl<K: Kernel> Core<K> {
         self.joint_next += 1;
         let now = self.now_ms();
         let cores: Vec<CoreId> = parts.iter().map(|part| part.core).collect();
-        self.joints.insert(number, Joint { ticket, request, parts, phase: Phase::Trying, now, logged: Arc::new([]) });
+        self.joints
+            .insert(number, Joint { ticket, request, parts, phase: Phase::Trying, now, logged: Arc::new([]), cut: false, late: false });
         for (index, core) in cores.into_iter().enumerate() {
             self.ask_hold(number, index, core, false);
         }
@@ -339,7 +344,7 @@ impl<K: Kernel> Core<K> {
         self.settle_parts(number, works);
     }
 
-    fn settle_parts(&mut self, number: u64, works: Vec<Work>) {
+    pub(crate) fn settle_parts(&mut self, number: u64, works: Vec<Work>) {
         let joint = self.joints.get_mut(&number).expect("under way");
         let now = joint.now;
         let cores: Vec<CoreId> = joint.parts.iter().map(|part| part.core).collect();
@@ -349,6 +354,12 @@ impl<K: Kernel> Core<K> {
         }
         let id = JointId { core: self.id, number };
         let part = self.part_tag(id);
+        let mut works = works;
+        if part.as_ref().is_some_and(|part| part.mode == PartMode::Cut) {
+            let Some(begun) = self.begin_cut(number, works) else { return };
+            works = begun;
+            self.joints.get_mut(&number).expect("under way").cut = true;
+        }
         for (core, work) in cores.into_iter().zip(works) {
             let part = part.clone().filter(|_| !matches!(work, Work::Nothing));
             self.put(core, Way::Ask, Item::Settle(Box::new(Settle { joint: id, work, cores: count, part, now })));
@@ -372,24 +383,26 @@ impl<K: Kernel> Core<K> {
         }
         joint.logged = participants.clone();
         let mode = if journal.ladder().parks_reads() { PartMode::Held } else { PartMode::Cut };
-        Some(PartTag { joint: id, mode, participants })
+        Some(PartTag { joint: id, mode, participants, line: self.lines.drawn() })
     }
 
     /// The work of a command over several cores on this one. Ends the hold, unless it is kept until other cores' parts are durable.
     pub(crate) fn take_settle(&mut self, settle: Settle) {
         let Settle { joint, work, cores, part, now } = settle;
         let now = now.max(self.now_ms());
-        let held = part.as_ref().is_some_and(|part| part.mode == PartMode::Held) && !planted(Bug::HoldsReleasedEarly);
-        let tagged = part.is_some();
+        let part_mode = part.as_ref().map(|part| part.mode);
+        let held = part_mode == Some(PartMode::Held) && !planted(Bug::HoldsReleasedEarly);
         if let Some(part) = part {
+            self.draw_before(&part);
             self.executor.journal.begin_part(part);
         }
+        let cut = part_mode == Some(PartMode::Cut);
         let (reply, mut until) = match work {
             Work::Nothing => (None, Lsn(0)),
             Work::Run(request) => (Some(self.run_settled(joint, cores, &request, now)), self.executor.take_depends()),
             Work::Store(records) => (Some(Vec::new()), self.store_records(&records, now)),
         };
-        if tagged {
+        if part_mode.is_some() {
             let last = self.executor.journal.end_part(now);
             self.open_parts.insert(joint, last);
             if held {
@@ -400,11 +413,11 @@ impl<K: Kernel> Core<K> {
             self.wake_waiters(joint);
         }
         let Some(reply) = reply else { return };
-        if until > Lsn(0) {
-            self.parking.park(until, Parked::Settled(joint, reply));
-        } else {
-            self.put(joint.core, Way::Answer, Item::Settled { joint, reply });
+        if until > Lsn(0) && !cut {
+            return self.parking.park(until, Parked::Settled(joint, reply));
         }
+        // A line waits until all parts are made: that must not wait for a line.
+        self.put(joint.core, Way::Answer, Item::Settled { joint, reply, late: until > Lsn(0) });
     }
 
     /// Runs this core's part. If it is on all keys, replicas are told once, when every core has done its own.
@@ -454,13 +467,14 @@ impl<K: Kernel> Core<K> {
     }
 
     /// A core has done its part.
-    pub(crate) fn take_settled(&mut self, id: JointId, from: CoreId, reply: Vec<u8>) {
+    pub(crate) fn take_settled(&mut self, id: JointId, from: CoreId, reply: Vec<u8>, late: bool) {
         let joint = self.joints.get_mut(&id.number).expect("a command ends after its parts");
         let part = joint.parts.iter_mut().find(|part| part.core == from).expect("only parts answer");
         part.settles = false;
         if part.reply.is_none() {
             part.reply = Some(reply);
         }
+        joint.late |= late;
         self.finish_if_settled(id.number);
     }
 
@@ -471,16 +485,29 @@ impl<K: Kernel> Core<K> {
         }
         let command = COMMANDS_BY_NUMBER[usize::from(joint.request.command)];
         let reply = joint.join(command);
-        let logged = joint.logged.clone();
-        self.finish(number, reply);
+        let (logged, ticket, cut) = (joint.logged.clone(), joint.ticket, joint.cut);
+        if joint.late {
+            self.joints.remove(&number);
+            self.reply_behind_line(ticket, reply);
+        } else {
+            self.finish(number, reply);
+        }
         let id = JointId { core: self.id, number };
         logged.iter().for_each(|core| self.put(*core, Way::Ask, Item::Release(id)));
+        if cut {
+            self.end_cut();
+        }
     }
 
     fn finish(&mut self, number: u64, reply: Vec<u8>) {
         let joint = self.joints.remove(&number).expect("finished once");
-        self.settle(joint.ticket, &reply);
-        self.unstall(joint.ticket.conn, Stalls::JOINT);
+        self.finish_reply(joint.ticket, &reply);
+    }
+
+    /// The client that waited for a command over several cores is answered, and goes on.
+    pub(crate) fn finish_reply(&mut self, ticket: Ticket, reply: &[u8]) {
+        self.settle(ticket, reply);
+        self.unstall(ticket.conn, Stalls::JOINT);
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::durability::{Ladder, Level};
 use crate::executor::Job;
 use crate::hold::JointId;
+use crate::line::line_after_ns;
 use crate::placement::CoreId;
 use crate::planted::{Bug, planted};
 use netio::MonotonicNs;
@@ -67,6 +68,18 @@ pub struct PartTag {
     pub mode: PartMode,
     /// Every core that has a part.
     pub participants: Arc<[CoreId]>,
+    /// The last line that the core which began it had drawn, see [`crate::line`].
+    pub line: u64,
+}
+
+/// Where a crash could end the stream although what is there is durable: at parts of commands over several cores that are not
+/// complete. Of those before the line being drawn, and of those behind it, the first counts: its entry, and when it was made.
+#[derive(Debug, Default)]
+struct Cuts {
+    open: Option<(Lsn, MonotonicNs)>,
+    behind: Option<(Lsn, MonotonicNs)>,
+    /// A line was drawn, and is not safe yet.
+    drawn: bool,
 }
 
 /// One core's entries that are not yet durable.
@@ -98,6 +111,7 @@ pub struct Journal {
     fresh: Box<[Lsn]>,
     /// The newest entry that touched all keys.
     fresh_all: Lsn,
+    cuts: Cuts,
     part: Option<PartTag>,
     /// Whether anything was appended for that part.
     part_appended: bool,
@@ -129,6 +143,7 @@ impl Default for Journal {
             ticked: MonotonicNs(0),
             fresh: Box::default(),
             fresh_all: Lsn(0),
+            cuts: Cuts::default(),
             part: None,
             part_appended: false,
             appended: false,
@@ -194,6 +209,39 @@ impl Journal {
     /// Everything up to here is durable.
     pub fn synced(&self) -> Lsn {
         self.synced
+    }
+
+    /// Everything up to here is durable, and no crash takes it back.
+    #[inline]
+    pub fn safe(&self) -> Lsn {
+        match self.cuts.open {
+            Some((first, _)) if first <= self.synced && !planted(Bug::CutTakenForSafe) => Lsn(first.0 - 1),
+            _ => self.synced,
+        }
+    }
+
+    /// Whether the stream could still be cut at a command over several cores.
+    pub fn has_open_cut(&self) -> bool {
+        self.cuts.open.is_some()
+    }
+
+    /// When a line should be drawn behind what could be cut. `None` if nothing could.
+    pub fn line_due(&self) -> Option<MonotonicNs> {
+        let (_, since) = self.cuts.open?;
+        Some(MonotonicNs(since.0 + line_after_ns(self.ladder.levels())))
+    }
+
+    /// Draws a line here: how far the log must be durable before it is safe. `None` if nothing before it could be cut.
+    pub fn draw_line(&mut self) -> Option<Lsn> {
+        self.cuts.drawn = self.cuts.open.is_some();
+        self.cuts.drawn.then_some(self.last)
+    }
+
+    /// The line that was drawn last is safe in all streams.
+    pub fn pass_line(&mut self) {
+        if std::mem::take(&mut self.cuts.drawn) {
+            self.cuts.open = self.cuts.behind.take();
+        }
     }
 
     /// Clock of the newest entry.
@@ -360,6 +408,10 @@ impl Journal {
 
     /// What is appended until [`Journal::end_part`] is this part of a command over several cores.
     pub fn begin_part(&mut self, part: PartTag) {
+        if part.mode == PartMode::Cut {
+            let first = if self.cuts.drawn { &mut self.cuts.behind } else { &mut self.cuts.open };
+            first.get_or_insert((Lsn(self.last.0 + 1), self.now));
+        }
         self.part = Some(part);
         self.part_appended = false;
     }
@@ -469,7 +521,7 @@ impl Journal {
         place.map_or(Lsn(0), |fresh| *fresh).max(self.fresh_all)
     }
 
-    /// Up to where the log must be durable before something may leave that tells of entry `told`; zero if it already is.
+    /// Up to where the log must be safe before something may leave that tells of entry `told`; zero if it already is.
     pub fn park_until(&self, level: Level, told: Lsn) -> Lsn {
         let until = match level {
             Level::Batch => told,
@@ -477,12 +529,13 @@ impl Journal {
             Level::Periodic { ms } if self.is_late(ms) => told,
             Level::Periodic { .. } | Level::None => Lsn(0),
         };
-        if until > self.synced { until } else { Lsn(0) }
+        if until > self.safe() { until } else { Lsn(0) }
     }
 
-    /// Whether something older than so many milliseconds is still not durable.
+    /// Whether something older than so many milliseconds is still not durable, or not complete.
     fn is_late(&self, ms: u32) -> bool {
-        self.ages.front().is_some_and(|(_, since)| self.now.since(*since) >= u64::from(ms) * 1_000_000)
+        let mut oldest = self.ages.front().into_iter().chain(&self.cuts.open);
+        oldest.any(|(_, since)| self.now.since(*since) >= u64::from(ms) * 1_000_000)
     }
 
     /// When the oldest entry that is not durable should be synced by itself, because of the time or of the number of those

@@ -23,6 +23,7 @@ pub mod journal;
 pub mod keys;
 pub mod lane;
 pub mod latency;
+pub mod line;
 pub mod load;
 pub mod log;
 pub mod machine;

@@ -1,5 +1,7 @@
 //! How much memory there is to use: the machine's, or what its container was given.
 
+use crate::core::Core;
+use netio::Kernel;
 use std::fs;
 
 /// The share of it that is used when nobody says otherwise. The rest is for the kernel's socket buffers and page tables.
@@ -62,6 +64,27 @@ fn group_limit_paths(proc_self_cgroup: &str) -> Vec<String> {
 fn parse_limit(text: &str) -> Option<u64> {
     // "max" in version 2; a number close to 2^63 stands for "no limit" in version 1, and the minimum with the machine undoes it.
     text.trim().parse().ok()
+}
+
+impl<K: Kernel> Core<K> {
+    /// Tells the others how much memory this core holds, and takes its part of what is left.
+    pub(crate) fn share_memory(&mut self) {
+        let connections: usize = self.connections.iter().flatten().map(|conn| conn.memory_bytes()).sum();
+        let overhead = connections
+            + self.connections.capacity() * size_of::<usize>()
+            + self.kernel.memory_bytes()
+            + self.peers.memory_bytes()
+            + self.log_bytes()
+            + self.executor.effects.memory_bytes()
+            + self.replication.memory_bytes();
+        let shard = self.executor.shard.used_bytes();
+        let total = self.shared.publish_memory(self.id, (shard + overhead) as u64);
+        let max = self.executor.settings.memory_bytes_max;
+        // What nobody uses is divided evenly; what is used stays where it is. So skewed keys do not waste memory.
+        let spare = (max as i64 - total as i64) / i64::from(self.placement.core_count());
+        let budget = (shard as i64 + spare).max(0) as usize;
+        self.executor.shard.set_memory_budget(Some(budget).filter(|_| max > 0));
+    }
 }
 
 #[cfg(test)]

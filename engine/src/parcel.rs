@@ -4,6 +4,7 @@
 //! requests only while it can put answers. So two cores that are both full cannot wait for each other.
 
 use crate::hold::{Held, Hold, JointId, Settle};
+use crate::line::LineStep;
 use crate::replica::Note;
 use crate::survey::{Finding, Question};
 use netio::ConnId;
@@ -49,9 +50,13 @@ pub enum Item {
         joint: JointId,
         /// This core's part of the reply.
         reply: Vec<u8>,
+        /// So much could be cut by now that nobody may be told before the next line, see [`crate::line`].
+        late: bool,
     },
     /// Every part of a command over several cores is durable, or logged where that is enough: ends what was still held for it.
     Release(JointId),
+    /// A step of a line through all streams. Ends no work, but is taken like an answer: whoever waits for a line takes no requests.
+    Line(LineStep),
     /// A question every core answers.
     Question(Ticket, Box<Question>),
     /// The answer to an [`Item::Question`].

@@ -90,13 +90,13 @@ impl Parking {
     }
 
     /// Takes out what waits no longer, in the order in which it came. Looks at everything: each sync ends about half of the waiting.
-    pub(crate) fn release(&mut self, synced: Lsn) -> Vec<Parked> {
+    pub(crate) fn release(&mut self, safe: Lsn) -> Vec<Parked> {
         let mut released = Vec::new();
         if self.waiting.is_empty() {
             return released;
         }
         for (until, parked) in std::mem::take(&mut self.waiting) {
-            if until <= synced {
+            if until <= safe {
                 self.answer_bytes -= parked.answer_bytes();
                 released.push(parked);
             } else {

@@ -30,11 +30,13 @@ pub enum Bug {
     ClockFloorForgotten,
     /// What a killed process left in the page cache is taken for durable.
     TailNotSyncedAfterKill,
+    /// What is durable on one core counts as safe although a crash could cut it for the sake of another.
+    CutTakenForSafe,
 }
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 14] = [
         Bug::SyncSkipped,
         Bug::AckedBeforeSync,
         Bug::DamageTakenForTornTail,
@@ -48,6 +50,7 @@ impl Bug {
         Bug::CompactedTooMuch,
         Bug::ClockFloorForgotten,
         Bug::TailNotSyncedAfterKill,
+        Bug::CutTakenForSafe,
     ];
 }
 

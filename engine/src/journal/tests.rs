@@ -132,6 +132,7 @@ fn a_part_is_named_on_every_entry_and_there_even_if_it_did_nothing() {
         joint: JointId { core: CoreId(1), number },
         mode: PartMode::Held,
         participants: [CoreId(0), CoreId(1)].as_slice().into(),
+        line: 0,
     };
     executor.journal.begin_part(tag(7));
     run(&mut executor, 0, "MSET {a}1 x {b}1 y", CLOCK);
@@ -141,6 +142,54 @@ fn a_part_is_named_on_every_entry_and_there_even_if_it_did_nothing() {
     assert_eq!(executor.journal.end_part(CLOCK), Lsn(3));
     run(&mut executor, 0, "SET c z", CLOCK);
     assert_eq!(told(&mut executor.journal), ["1 MSET {b}1 y & part 7", "2 MSET {a}1 x part 7", "3 tick part 8", "4 SET c z"]);
+}
+
+#[test]
+fn what_is_durable_is_not_safe_while_a_crash_could_cut_it() {
+    let mut executor = executor("periodic:40");
+    let cut = |executor: &mut Executor, number| {
+        let (joint, participants) = (JointId { core: CoreId(1), number }, [CoreId(0), CoreId(1)].as_slice().into());
+        executor.journal.begin_part(PartTag { joint, mode: PartMode::Cut, participants, line: 0 });
+        run(executor, 0, "SET a 1", CLOCK);
+        executor.journal.end_part(CLOCK)
+    };
+    run(&mut executor, 0, "SET a 1", CLOCK);
+    executor.journal.begin_turn(MonotonicNs(1_000_000));
+    assert_eq!((cut(&mut executor, 7), executor.journal.line_due()), (Lsn(2), Some(MonotonicNs(16_000_000))));
+    run(&mut executor, 0, "SET b 1", CLOCK);
+    executor.journal.take_payload().expect("three entries");
+    executor.journal.note_synced(Lsn(3));
+    assert_eq!((executor.journal.synced(), executor.journal.safe()), (Lsn(3), Lsn(1)));
+
+    // All of it is durable here, and late all the same: another core's part may be missing.
+    executor.journal.begin_turn(MonotonicNs(41_000_000));
+    assert_eq!(run(&mut executor, 0, "SET b 2", CLOCK), Lsn(4));
+
+    // A part behind the line is not what the line makes safe.
+    assert_eq!(executor.journal.draw_line(), Some(Lsn(4)));
+    assert_eq!(cut(&mut executor, 8), Lsn(5));
+    executor.journal.note_synced(Lsn(5));
+    assert_eq!(executor.journal.safe(), Lsn(1));
+    executor.journal.pass_line();
+    assert_eq!((executor.journal.safe(), executor.journal.has_open_cut()), (Lsn(4), true));
+    assert_eq!(executor.journal.draw_line(), Some(Lsn(5)));
+    executor.journal.pass_line();
+    assert_eq!((executor.journal.safe(), executor.journal.line_due(), executor.journal.draw_line()), (Lsn(5), None, None));
+}
+
+#[test]
+fn a_stronger_level_waits_for_what_a_crash_could_still_cut() {
+    let mut executor = executor("periodic:40");
+    let (joint, participants) = (JointId { core: CoreId(1), number: 1 }, [CoreId(0), CoreId(1)].as_slice().into());
+    executor.journal.begin_part(PartTag { joint, mode: PartMode::Cut, participants, line: 0 });
+    run(&mut executor, 0, "SET a 1", CLOCK);
+    executor.journal.end_part(CLOCK);
+    executor.journal.set_ladder("batch".parse().expect("a ladder"));
+    assert_eq!(run(&mut executor, 0, "SET b 1", CLOCK), Lsn(2));
+    executor.journal.take_payload().expect("two entries");
+    executor.journal.note_synced(Lsn(2));
+    assert_eq!(run(&mut executor, 0, "GET b", CLOCK), Lsn(2), "durable here, and cut if another core's part is missing");
+    assert_eq!(executor.journal.line_due(), Some(MonotonicNs(0)), "somebody waits");
 }
 
 #[test]

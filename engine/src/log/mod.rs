@@ -114,6 +114,7 @@ impl<K: Kernel> Core<K> {
 
     /// Begins the write that is due.
     pub(crate) fn pump_log(&mut self) {
+        self.look_at_lines();
         let wanted = self.parking.wanted();
         let Core { writer, kernel, executor, now, .. } = self;
         let Some(writer) = writer else { return };
@@ -123,9 +124,10 @@ impl<K: Kernel> Core<K> {
         }
     }
 
-    /// When the next write is due; `None` if there is none, or something else must happen first.
+    /// When the next write or line is due; `None` if there is none, or something else must happen first.
     pub(crate) fn log_due(&self) -> Option<MonotonicNs> {
-        self.writer.as_ref()?.due(&self.executor.journal, self.parking.wanted())
+        let write = self.writer.as_ref()?.due(&self.executor.journal, self.parking.wanted());
+        write.into_iter().chain(self.line_due()).min()
     }
 
     /// What the log has to do ten times a second.
@@ -158,22 +160,26 @@ impl<K: Kernel> Core<K> {
 
     /// Ends the log in order, once no core will append anything any more. Whether it has.
     pub(crate) fn end_log(&mut self) -> bool {
-        let Some(writer) = &mut self.writer else { return true };
+        if self.writer.is_none() {
+            return true;
+        }
         // Parts that this core has for others end with their commands, which are those cores' joints.
-        if !self.joints.is_empty() || !self.shared.publish_quiet(self.id) {
+        if !self.joints.is_empty() || !self.lines_are_settled() || !self.shared.publish_quiet(self.id) {
             return false;
         }
         if !self.open_parts.is_empty() || !self.executor.holds.is_empty() || !self.parking.is_empty() || self.peers.has_work() {
             return false;
         }
-        writer.end();
-        writer.is_closed()
+        self.writer.as_mut().is_none_or(|writer| {
+            writer.end();
+            writer.is_closed()
+        })
     }
 
     /// What is answered next is told when all that was logged is durable.
     pub(crate) fn depend_on_all(&mut self) {
         let journal = &self.executor.journal;
-        if journal.last() > journal.synced() {
+        if journal.last() > journal.safe() {
             self.executor.depends = journal.last();
         }
     }
@@ -185,7 +191,7 @@ impl<K: Kernel> Core<K> {
         Some(LogStats {
             counts: writer.counts,
             lsn: journal.last().0,
-            synced_lsn: journal.synced().0,
+            synced_lsn: journal.safe().0,
             waiting_bytes: journal.waiting_bytes() as u64,
             parked: self.parking.len() as u64,
             is_low: writer.room() != Room::Enough,
@@ -216,7 +222,7 @@ impl<K: Kernel> Core<K> {
 
     /// Answers a question when the log is durable up to `until`.
     pub(crate) fn tell_finding(&mut self, from: CoreId, ticket: Ticket, finding: Box<Finding>, until: Lsn) {
-        if until > self.executor.journal.synced() {
+        if until > self.executor.journal.safe() {
             return self.parking.park(until, Parked::Finding(from, ticket, finding));
         }
         self.put(from, Way::Answer, Item::Finding(ticket, finding));
@@ -256,26 +262,26 @@ impl<K: Kernel> Core<K> {
     }
 
     /// Lets go what has waited for the log long enough.
-    fn release_parked(&mut self) {
-        let synced = self.executor.journal.synced();
-        for parked in self.parking.release(synced) {
+    pub(crate) fn release_parked(&mut self) {
+        let safe = self.executor.journal.safe();
+        for parked in self.parking.release(safe) {
             match parked {
-                Parked::Conn(id) => self.release_connection(id, synced),
+                Parked::Conn(id) => self.release_connection(id, safe),
                 Parked::Reply(ticket, reply) => self.settle(ticket, &reply),
                 Parked::Answer(from, ticket, reply) => {
                     self.peers.outbox(from, Way::Answer).put_answer(ticket, |out| out.extend_from_slice(&reply));
                 }
                 Parked::Finding(from, ticket, finding) => self.put(from, Way::Answer, Item::Finding(ticket, finding)),
                 Parked::Held(held) => self.put(held.joint.core, Way::Answer, Item::Held(held)),
-                Parked::Settled(joint, reply) => self.put(joint.core, Way::Answer, Item::Settled { joint, reply }),
+                Parked::Settled(joint, reply) => self.put(joint.core, Way::Answer, Item::Settled { joint, reply, late: false }),
             }
         }
     }
 
-    fn release_connection(&mut self, id: ConnId, synced: Lsn) {
+    fn release_connection(&mut self, id: ConnId, safe: Lsn) {
         let Some(conn) = self.connection(id) else { return };
         conn.parked = false;
-        conn.release_ready(synced);
+        conn.release_ready(safe);
         self.dirty.push(id);
         self.park_connection(id);
     }

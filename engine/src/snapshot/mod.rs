@@ -225,7 +225,7 @@ impl<K: Kernel> Core<K> {
                 // What it shows must not be gone after a crash: else the log could not go on from it.
                 let last = Lsn(written.end.0 - 1);
                 self.parking.want(last);
-                let is_safe = self.executor.journal.synced() >= last && self.parts_have_ended(written.end);
+                let is_safe = self.executor.journal.safe() >= last && self.parts_have_ended(written.end);
                 if is_safe || planted(Bug::SnapshotBeforeLog) {
                     snapshots.tell_written(written);
                     Stage::Told
