@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::disk::{Answer, Handle, Job, Performed};
-use super::net::{Net, Place};
+use super::net::{Net, Place, Wanted};
 use crate::clock::Now;
 use crate::facts::Facts;
 use crate::file::{FILE_REQUESTS_MAX, FileDone, FileFailure, FileId, FileRequest, answered_bytes};
@@ -205,15 +205,17 @@ impl Kernel for Sim {
                 self.net.borrow_mut().stir_conn(self.core, id);
             }
         }
-        let got_something = events.len() > events_before;
-        let bound_ns = match wait {
-            Wait::AtMost(bound) if !got_something => Some(bound.as_nanos() as u64),
-            Wait::Forever if !got_something => None,
-            // It says how long it will wait when it has dealt with what it has; on a machine that is soon.
-            _ => Some(TURN_NS),
+        let mut net = self.net.borrow_mut();
+        // On a machine this would have waited until now.
+        let waited = net.take_timed_out(self.core) || events.len() > events_before;
+        let now_ns = self.now.monotonic.0;
+        let wanted = match wait {
+            Wait::AtMost(bound) if !waited => Some(Wanted { at_ns: now_ns.saturating_add(bound.as_nanos() as u64), waits: true }),
+            Wait::Forever if !waited => None,
+            // It says how long it will wait next when it has dealt with what it has; on a machine that is soon.
+            _ => Some(Wanted { at_ns: now_ns + TURN_NS, waits: false }),
         };
-        let deadline_ns = bound_ns.map(|ns| self.now.monotonic.0.saturating_add(ns));
-        self.net.borrow_mut().want_turn(self.core, deadline_ns);
+        net.want_turn(self.core, wanted);
         Ok(())
     }
 

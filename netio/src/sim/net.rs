@@ -57,11 +57,21 @@ struct Core {
     /// Rung by wakers, which know nothing of the world.
     bell: Arc<AtomicBool>,
     /// When it wants to be turned at the latest.
-    deadline_ns: Option<u64>,
+    wanted: Option<Wanted>,
+    /// It has waited until then.
+    timed_out: bool,
     /// Requests to files that are under way, by the order in which they were begun.
     jobs: BTreeMap<u64, Job>,
     /// Requests to files that are over, and were not taken yet.
     performed: VecDeque<Performed>,
+}
+
+/// When a core wants to be turned at the latest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) at_ns: u64,
+    /// It waits until then. Else it is only busy for so long.
+    pub(super) waits: bool,
 }
 
 /// What can be on the way.
@@ -160,7 +170,7 @@ impl Net {
 
     pub(super) fn advance_to_next_event(&mut self) -> bool {
         let planned_ns = self.agenda.peek().map(|Reverse((at_ns, ..))| *at_ns);
-        let wanted_ns = self.cores.iter().filter_map(|core| core.deadline_ns).min();
+        let wanted_ns = self.cores.iter().filter_map(|core| Some(core.wanted?.at_ns)).min();
         let Some(next_ns) = planned_ns.into_iter().chain(wanted_ns).min() else { return false };
         self.advance_until(next_ns.max(self.now_ns));
         true
@@ -185,8 +195,8 @@ impl Net {
         self.now_ns = self.now_ns.max(until_ns);
         for core in &mut self.cores {
             // It is told once; it will say anew what it wants when it is turned.
-            if core.deadline_ns.is_some_and(|at_ns| at_ns <= self.now_ns) {
-                core.deadline_ns = None;
+            if let Some(wanted) = core.wanted.take_if(|wanted| wanted.at_ns <= self.now_ns) {
+                core.timed_out |= wanted.waits;
             }
         }
     }
@@ -357,7 +367,8 @@ impl Net {
             woken: false,
             wake_planned: false,
             bell: Arc::clone(&bell),
-            deadline_ns: None,
+            wanted: None,
+            timed_out: false,
             jobs: BTreeMap::new(),
             performed: VecDeque::new(),
         });
@@ -370,7 +381,7 @@ impl Net {
         it.bell = Arc::new(AtomicBool::new(false));
         it.stirred.clear();
         it.woken = false;
-        it.deadline_ns = None;
+        (it.wanted, it.timed_out) = (None, false);
         it.performed.clear();
         let (process, jobs) = (it.process, std::mem::take(&mut it.jobs));
         if let Some(disk) = self.disks.get(&process) {
@@ -471,8 +482,15 @@ impl Net {
         self.cores[core].stirred.insert(conn.index);
     }
 
-    pub(super) fn want_turn(&mut self, core: usize, deadline_ns: Option<u64>) {
-        self.cores[core].deadline_ns = deadline_ns;
+    /// Whether the core was to be turned by now, whatever happened.
+    pub(super) fn take_timed_out(&mut self, core: usize) -> bool {
+        std::mem::take(&mut self.cores[core].timed_out)
+    }
+
+    /// The core waits until then. Who turns a core that waits already and has nothing for it does not make it wait longer.
+    pub(super) fn want_turn(&mut self, core: usize, wanted: Option<Wanted>) {
+        let before = &mut self.cores[core].wanted;
+        *before = wanted.map(|wanted| before.filter(|before| before.at_ns < wanted.at_ns).unwrap_or(wanted));
     }
 
     pub(super) fn wake(&mut self, bell: &Arc<AtomicBool>) {
