@@ -238,7 +238,7 @@ impl Writer {
     /// Begins what is due, at most one write. `wanted` is the furthest that somebody waits for.
     pub(crate) fn pump<K: Kernel>(&mut self, kernel: &mut K, journal: &mut Journal, wanted: Lsn, now: Now) {
         self.adopt_spare_first();
-        self.prepare_spare(kernel);
+        self.prepare_spare(kernel, journal);
         self.look_at_room(journal);
         if self.under_way.is_some() || self.stuck.is_some() || self.current.is_none() || self.ending >= Ending::Written {
             return;
@@ -307,9 +307,15 @@ impl Writer {
         self.counts.segments += 1;
     }
 
-    fn prepare_spare<K: Kernel>(&mut self, kernel: &mut K) {
-        let wanted = self.current.as_ref().is_none_or(|current| current.at > current.bytes / 2);
-        if wanted && matches!(self.spare, Spare::None) && self.ending == Ending::No {
+    fn prepare_spare<K: Kernel>(&mut self, kernel: &mut K, journal: &Journal) {
+        let is_wanted = |current: &Segment| match self.ending {
+            Ending::No => current.at > current.bytes / 2,
+            // What is still to be written, be it the end alone, must go somewhere.
+            Ending::Wanted => !current.takes(journal.next_bytes().unwrap_or(0)),
+            Ending::Written | Ending::Closed => false,
+        };
+        let wanted = self.current.as_ref().map_or(self.ending == Ending::No, is_wanted);
+        if wanted && matches!(self.spare, Spare::None) {
             let path = self.spare_path();
             kernel.file(token(SPARE), FileRequest::Create { path, bytes: self.segment_bytes });
             self.spare = Spare::Creating;
