@@ -176,6 +176,10 @@ impl Start {
             let surveyed_ms = decision.streams.iter().map(|stream| stream.clock_ms).max().unwrap_or(0);
             let base_ms = base.map_or(0, |base| base.clock_ms);
             let clock_ms = applied_ms.max(surveyed_ms).max(base_ms).max(home.clock_ms());
+            // A killed process may have left a snapshot whose name no crash of the machine would leave: it counts among the kept now.
+            for kept in &home.snapshots[attempt..] {
+                self.desk.sync_directory(&self.directory.snapshot(kept.id)).await.map_err(Refusal::from)?;
+            }
             self.open_generation(&home, &decision, clock_ms).await?;
             for id in &home.unfinished {
                 delete_snapshot(&self.desk, &self.directory, *id).await.map_err(Refusal::from)?;
