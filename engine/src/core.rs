@@ -162,6 +162,7 @@ impl<K: Kernel> Core<K> {
                 turnstile: Turnstile::default(),
                 depends: Lsn(0),
                 holds: Holds::default(),
+                granted: false,
                 metrics: Metrics::default(),
                 slowlog: Slowlog::new(id.0, placement.core_count()),
                 latency: LatencyMonitor::default(),

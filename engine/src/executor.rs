@@ -30,6 +30,8 @@ pub struct Executor {
     pub depends: Lsn,
     /// Keys held for commands on several cores.
     pub holds: Holds,
+    /// Room was found for what runs now before other cores began their parts of it: it must happen here too.
+    pub granted: bool,
     /// Counts.
     pub metrics: Metrics,
     /// Requests that took long.
@@ -79,7 +81,7 @@ impl Executor {
         if logs && let Some(refusal) = self.refusal(job, command) {
             return self.reject(job, refusal, out, clock);
         }
-        if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) {
+        if command.flags.has(Flags::DENYOOM) && !self.shard.make_room(job.now) && !self.granted {
             if logs || self.effects.is_on() {
                 self.tell_removed(job.now);
             }

@@ -399,7 +399,12 @@ impl<K: Kernel> Core<K> {
         let cut = part_mode == Some(PartMode::Cut);
         let (reply, mut until) = match work {
             Work::Nothing => (None, Lsn(0)),
-            Work::Run(request) => (Some(self.run_settled(joint, cores, &request, now)), self.executor.take_depends()),
+            Work::Run(request) => {
+                self.executor.granted = true;
+                let reply = self.run_settled(joint, cores, &request, now);
+                self.executor.granted = false;
+                (Some(reply), self.executor.take_depends())
+            }
             Work::Store(records) => (Some(Vec::new()), self.store_records(&records, now)),
         };
         if part_mode.is_some() {

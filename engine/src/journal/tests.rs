@@ -32,6 +32,7 @@ fn executor(ladder: &str) -> Executor {
         turnstile: crate::turnstile::Turnstile::default(),
         depends: Lsn(0),
         holds: Holds::default(),
+        granted: false,
         metrics: Metrics::default(),
         slowlog: Slowlog::new(0, 1),
         latency: LatencyMonitor::default(),
