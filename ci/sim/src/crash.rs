@@ -6,9 +6,13 @@
 //! may expect one.
 
 use crate::model::{Aftermath, DBS_EACH, Model, Moment, Place, Seen};
-use crate::plan::{End, Fault, Life, Plan};
-use crate::{Client, MAIN, open_cores};
+use crate::plan::{End, Fault, Life, Plan, other_ladder};
+use crate::workload::{LONG_MS, draw, draw_where_keys_go, key};
+use crate::{Client, MAIN, Value, open_cores};
 use engine::core::Core;
+use engine::durability::Level;
+use engine::keys::Keys;
+use engine::load::Refusal;
 use engine::placement::Placement;
 use engine::settings::Settings;
 use netio::Options;
@@ -20,12 +24,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Keys a client has in each of its databases; the first of them have a time to live now and then.
-const KEYS: u64 = 6;
-const KEYS_TIMED: u64 = 2;
-/// A value stays this long, or for a moment only: clocks jump by less than the one in all of a world's lives, and by more than the other.
-const LONG_MS: u64 = 100 * 3_600_000;
-const SHORT_MS_MAX: u64 = 40;
 /// The smallest files a log may have, so that there are many.
 const SEGMENT_BYTES: u64 = 64 * 1024;
 /// Passes over all cores that one life may take before it counts as stuck.
@@ -35,6 +33,8 @@ const TURNS_EACH: u64 = 8;
 /// How long a client does nothing now and then, and how long all do before a crash.
 const REST_NS_MAX: u64 = 20_000_000;
 const IDLE_NS_MAX: u64 = 400_000_000;
+/// How often cores tell each other how much memory they use.
+const ROUND_NS: u64 = 100_000_000;
 
 /// What a world did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,12 +101,18 @@ pub struct CrashWorld {
     model: Model,
     clock: Clock,
     settings: Settings,
+    /// What files are encrypted with, as an operator gives it.
+    keys_text: String,
     /// The moment of the last crash.
     crashed: Moment,
     /// The last server stopped because it was asked to.
     ended_in_order: bool,
+    /// Files of which a bit flipped.
+    rotted: Vec<PathBuf>,
     /// How the last life ended.
     end: End,
+    /// What was there when everybody had been answered, where all of it is safe and keys go to make room.
+    before: Option<BTreeMap<Place, Seen>>,
     /// Turns until the crash.
     turns_left: Option<u64>,
     /// No value is written twice.
@@ -114,6 +120,7 @@ pub struct CrashWorld {
     cores: Vec<Core<Sim>>,
     writers: Vec<Writer>,
     reader: Option<Reader>,
+    operator: Option<Operator>,
     report: Report,
 }
 
@@ -139,6 +146,21 @@ enum Open {
 struct Reader {
     client: Client,
     asked: Option<(usize, Place)>,
+}
+
+/// Somebody who saves and sets while others work.
+struct Operator {
+    client: Client,
+    asked: Option<Order>,
+}
+
+/// What an operator waits for.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// May be refused, and a snapshot may fail.
+    Save,
+    Set,
+    Ladder,
 }
 
 /// What the entry clocks of all cores can say, from what the wall clock said at what moments.
@@ -179,6 +201,8 @@ enum Stopped {
     Crashed,
     /// A core gave up, and says why.
     Failed(String),
+    /// The server says that its files are damaged.
+    Damaged(String),
     /// The server says that its files are damaged, and they are.
     Refused,
     /// Something is not as it must be.
@@ -202,7 +226,7 @@ impl CrashWorld {
             match world.live(life).or_else(|stopped| world.excuse(stopped)) {
                 Ok(()) => world.crash(life.end),
                 Err(Stopped::Refused) => break,
-                Err(Stopped::Wrong(why) | Stopped::Failed(why)) => {
+                Err(Stopped::Wrong(why) | Stopped::Failed(why) | Stopped::Damaged(why)) => {
                     return Err(Box::new(Finding { plan: Box::new(plan.clone()), life: index, why }));
                 }
                 Err(Stopped::Crashed) => unreachable!("a crash is always excused"),
@@ -223,13 +247,17 @@ impl CrashWorld {
             settings.dir = Some(PathBuf::from("/data"));
             settings.log_segment_bytes = SEGMENT_BYTES;
             settings.snapshot_log_bytes = plan.snapshot_log_bytes;
+            settings.snapshot_keep = plan.snapshot_keep;
+            settings = settings.changed(&[("maxmemory-policy".to_owned(), plan.policy.to_owned())]).expect("a policy");
+            settings.log_compression = plan.compression.parse().expect("a compression");
             let durability = ("durability".to_owned(), plan.ladder.to_string());
             settings = settings.changed(&[durability]).expect("a ladder as it is shown");
         }
         let core_of = |key: &str, cores| Placement::new(cores).core_of(Slot::of(key.as_bytes())).0;
         let now = net.now();
         let clock = Clock { min: (now.monotonic.0, now.wall.0), max: (now.monotonic.0, now.wall.0) };
-        let model = Model::new(plan.ladder.clone(), usize::from(plan.clients), core_of);
+        let mut model = Model::new(plan.ladder.clone(), usize::from(plan.clients), core_of);
+        model.let_keys_go(plan.room_bytes.is_some());
         let crashed = clock.at(&net);
         CrashWorld {
             net,
@@ -239,15 +267,19 @@ impl CrashWorld {
             model,
             clock,
             settings,
+            keys_text: String::new(),
             plan,
             crashed,
             ended_in_order: false,
+            rotted: Vec::new(),
             end: End::Kill,
+            before: None,
             turns_left: None,
             value_next: 0,
             cores: Vec::new(),
             writers: Vec::new(),
             reader: None,
+            operator: None,
             report: Report::default(),
         }
     }
@@ -259,6 +291,7 @@ impl CrashWorld {
             // A server stops for good when its disk does not keep what it was given, and when there is no room to begin.
             Stopped::Failed(_) if self.plan.fault == Fault::Fails || (self.plan.fault == Fault::Full && self.writers.is_empty()) => Ok(()),
             Stopped::Failed(why) => Err(format!("a core failed: {why}").into()),
+            Stopped::Damaged(why) => Err(format!("files are said to be damaged on a disk that damages none: {why}").into()),
             Stopped::Refused => {
                 self.report.refused += 1;
                 Err(Stopped::Refused)
@@ -297,11 +330,15 @@ impl CrashWorld {
         if std::mem::take(&mut self.ended_in_order) && verdict.lost > 0 {
             return Err(format!("{} writes are lost though the server stopped in order", verdict.lost).into());
         }
+        if let Some(before) = self.before.take() {
+            self.compare_evicted(&before, &seen)?;
+        }
         self.report.lost += verdict.lost;
         self.model.go_on(&verdict, &after);
         self.model.begin_life(life.cores);
         self.clock.learn(verdict.clock_floor, &self.net);
         self.let_clients_in();
+        self.leave_little_room()?;
         self.arm(life.crash_at);
         self.serve(life)?;
         if life.end == End::Shutdown { self.shut_down() } else { Ok(()) }
@@ -310,6 +347,11 @@ impl CrashWorld {
     /// Starts a server on what there is.
     fn start(&mut self, cores: u16) {
         self.clock.restart(self.crashed, &self.net);
+        if self.keeps && self.plan.encrypted {
+            // One more with every start: the newest encrypts, all are needed.
+            self.keys_text += &format!("{0} {0:064x}\n", self.keys_text.lines().count() + 1);
+            self.settings.keys = Keys::parse(&self.keys_text).expect("numbered keys");
+        }
         // The fewest buffers that do: opening them is most of what a start costs here.
         let options = Options { receive_buffers: 64, ..Options::default() };
         self.cores = open_cores(&self.net, cores, self.settings.clone(), options, self.chance.bits());
@@ -331,11 +373,26 @@ impl CrashWorld {
                 return Ok(());
             }
             match self.pass() {
-                Err(Stopped::Failed(_)) if self.plan.fault.may_damage() => return Err(Stopped::Refused),
+                Err(Stopped::Failed(why) | Stopped::Damaged(why)) if self.has_whole_snapshot() => {
+                    return Err(Stopped::Wrong(format!("only snapshots are damaged, one that is kept is not, and yet: {why}")));
+                }
+                Err(Stopped::Failed(_) | Stopped::Damaged(_)) if self.plan.fault.may_damage() => return Err(Stopped::Refused),
                 other => other?,
             }
         }
         Err("the server does not come up".to_owned().into())
+    }
+
+    /// Whether bits flipped in snapshots only, and one of those that are to be kept is whole: with its log it must be enough.
+    fn has_whole_snapshot(&self) -> bool {
+        let of_snapshot = |path: &PathBuf| path.starts_with("/data/snap");
+        let files = self.disk.files();
+        let manifests = files.iter().map(|(path, _)| path).filter(|path| path.ends_with("manifest") && of_snapshot(path));
+        let mut folders: Vec<_> = manifests.filter_map(|path| path.parent()).collect();
+        folders.sort_unstable();
+        let mut kept = folders.into_iter().rev().take(self.plan.snapshot_keep as usize);
+        let is_whole = |folder: &std::path::Path| !self.rotted.iter().any(|path| path.starts_with(folder));
+        !self.rotted.is_empty() && self.rotted.iter().all(of_snapshot) && kept.any(is_whole)
     }
 
     /// One turn of every core; time passes if there was nothing to do.
@@ -344,8 +401,10 @@ impl CrashWorld {
             let wait = core.wait();
             core.turn(wait).map_err(|error| Stopped::Failed(error.to_string()))?;
             self.report.turns += 1;
-            if let Some(refusal) = core.refusal() {
-                return Err(Stopped::Failed(refusal.to_string()));
+            match core.refusal() {
+                Some(damage @ Refusal::Damaged(_)) => return Err(Stopped::Damaged(damage.to_string())),
+                Some(refusal) => return Err(Stopped::Failed(refusal.to_string())),
+                None => {}
             }
             if let Some(turns) = &mut self.turns_left {
                 *turns -= 1;
@@ -398,7 +457,7 @@ impl CrashWorld {
         }
         let syncs_late = matches!(self.plan.fault, Fault::Slow | Fault::Full);
         let page_cache = self.end != End::PowerLoss && self.plan.fault == Fault::Nothing;
-        Ok(Aftermath { crashed, clock_ms, seen, syncs_late, page_cache })
+        Ok(Aftermath { crashed, clock_ms, seen, syncs_late, page_cache, keys_go: self.plan.room_bytes.is_some() })
     }
 
     fn let_clients_in(&mut self) {
@@ -411,6 +470,51 @@ impl CrashWorld {
         };
         self.writers = (0..self.plan.clients).map(writer).collect();
         self.reader = Some(Reader { client: Client::connect(&self.net, at), asked: None });
+        let operates = self.keeps && self.plan.operated;
+        self.operator = operates.then(|| Operator { client: Client::connect(&self.net, at), asked: None });
+    }
+
+    /// Sets the memory that may be used to a little more than what is, so that keys must go.
+    fn leave_little_room(&mut self) -> Result<(), Stopped> {
+        let Some(room_bytes) = self.plan.room_bytes.filter(|_| self.keeps) else { return Ok(()) };
+        let mut client = Client::connect(&self.net, MAIN.parse().expect("an address"));
+        // Everybody has told everybody how much it uses by then.
+        let until_ns = self.net.now().monotonic.0 + 2 * ROUND_NS;
+        while self.net.now().monotonic.0 < until_ns {
+            self.pass()?;
+        }
+        let info = self.ask(&mut client, &["INFO", "memory"])?;
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).and_then(|bytes| bytes.trim().parse::<u64>().ok());
+        let max = used.ok_or_else(|| format!("no used_memory in {info}"))? + room_bytes;
+        let set = self.ask(&mut client, &["CONFIG", "SET", "maxmemory", &max.to_string()])?;
+        if set == "+OK" { Ok(()) } else { Err(format!("maxmemory {max} was answered with {set}").into()) }
+    }
+
+    /// Waits for a reply while nobody else asks for anything.
+    fn ask(&mut self, client: &mut Client, words: &[&str]) -> Result<String, Stopped> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        client.send_words(&words);
+        for _ in 0..PASSES_MAX {
+            client.pump();
+            match client.take_reply() {
+                Some(Value::Bulk(bytes) | Value::Verbatim(bytes)) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                Some(reply) => return Ok(reply.to_string()),
+                None => self.pass()?,
+            }
+        }
+        Err("an operator waits for a reply that does not come".to_owned().into())
+    }
+
+    /// A key that was there when everybody had been answered is there; one that had to go is gone after an orderly stop.
+    fn compare_evicted(&self, before: &BTreeMap<Place, Seen>, seen: &BTreeMap<Place, Seen>) -> Result<(), Stopped> {
+        let may_pass = |(place, _): &(&Place, &Seen)| self.plan.ladder.level(Db(place.0)) != Level::None;
+        let lost = before.iter().filter(may_pass).find(|(place, was)| was.deadline.is_none() && seen.get(*place) != Some(*was));
+        let back = seen.iter().filter(may_pass).find(|(place, is)| is.deadline.is_none() && !before.contains_key(*place));
+        match (lost, back) {
+            (Some((place, _)), _) => Err(format!("{place:?} was there when the server ended, and had not made room").into()),
+            (_, Some((place, _))) if self.end == End::Shutdown => Err(format!("{place:?} had made room, and is back").into()),
+            _ => Ok(()),
+        }
     }
 
     /// Clients work until they have given so many commands and have all replies, or until the crash.
@@ -430,7 +534,12 @@ impl CrashWorld {
                 while self.net.now().monotonic.0 < until_ns {
                     self.pass()?;
                 }
-                return self.compare();
+                self.compare()?;
+                let is_safe = life.end == End::Shutdown || self.model.ladder().levels().all(|level| level == Level::Batch);
+                if self.plan.room_bytes.is_some() && is_safe && !self.plan.operated {
+                    self.before = Some(self.look()?);
+                }
+                return Ok(());
             }
             for index in 0..self.writers.len() {
                 let writer = &self.writers[index];
@@ -444,6 +553,7 @@ impl CrashWorld {
                 }
             }
             self.read_something();
+            self.operate();
             self.pass()?;
         }
         Err("clients wait for replies that do not come".to_owned().into())
@@ -495,6 +605,7 @@ impl CrashWorld {
                 }
             }
         }
+        self.take_answer_to_operator()?;
         let Some(reader) = &mut self.reader else { return Ok(()) };
         reader.client.pump();
         while let Some(reply) = reader.client.take_reply() {
@@ -523,6 +634,46 @@ impl CrashWorld {
         reader.asked = Some((author, place));
     }
 
+    fn take_answer_to_operator(&mut self) -> Result<(), Stopped> {
+        let Some(operator) = &mut self.operator else { return Ok(()) };
+        operator.client.pump();
+        while let Some(reply) = operator.client.take_reply() {
+            let reply = reply.to_string();
+            match operator.asked.take() {
+                Some(Order::Save) if reply.starts_with(['+', '-']) => {}
+                Some(Order::Set) if reply == "+OK" => {}
+                Some(Order::Ladder) if reply == "+OK" => self.model.answer_ladder(),
+                order => return Err(format!("an operator was told {reply}, waiting for {order:?}").into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The operator saves, or changes how the log is kept.
+    fn operate(&mut self) {
+        let now = self.now();
+        let CrashWorld { chance, operator, model, plan, .. } = self;
+        let Some(operator) = operator.as_mut().filter(|operator| operator.asked.is_none()) else { return };
+        if !chance.one_in(60) {
+            return;
+        }
+        let set = |name: &str, value: String| vec!["CONFIG".to_owned(), "SET".to_owned(), name.to_owned(), value];
+        let (order, words) = match chance.below(6) {
+            0 => (Order::Save, vec!["SAVE".to_owned()]),
+            1 => (Order::Save, vec!["BGSAVE".to_owned()]),
+            2 => (Order::Set, set("log-compression", ["none", "lz4", "zstd"][chance.below(3) as usize].to_owned())),
+            _ => {
+                let next = other_ladder(chance, model.ladder(), plan.clients);
+                let words = set("durability", next.to_string());
+                model.ask_ladder(next, now);
+                (Order::Ladder, words)
+            }
+        };
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        operator.client.send_words(&words);
+        operator.asked = Some(order);
+    }
+
     /// A client gives a command.
     fn command(&mut self, author: usize) {
         let now = self.now();
@@ -538,7 +689,10 @@ impl CrashWorld {
         }
         let alone = plan.clients == 1;
         let stays = |key: &str| model.stays_until(author, writer.db, key, now.clock_max + LONG_MS / 2);
-        let words = draw(chance, writer.db, alone, value_next, stays);
+        let words = match plan.room_bytes {
+            Some(_) => draw_where_keys_go(chance, value_next),
+            None => draw(chance, writer.db, alone, value_next, stays),
+        };
         let parts: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         writer.client.send_words(&parts);
         writer.open.push_back(Open::Command);
@@ -561,6 +715,7 @@ impl CrashWorld {
             if let Some((path, bytes)) = files.get(self.chance.below(files.len().max(1) as u64) as usize) {
                 let (at, bit) = (self.chance.below(*bytes), self.chance.below(8) as u32);
                 self.disk.flip_bit(path, at, bit).expect("the file is there");
+                self.rotted.push(path.clone());
             }
         }
         while self.writers.iter().any(|writer| !writer.client.is_closed()) && self.net.advance_to_next_event() {
@@ -569,52 +724,6 @@ impl CrashWorld {
             }
         }
         self.writers.clear();
-        self.reader = None;
+        (self.reader, self.operator) = (None, None);
     }
-}
-
-/// A key, not one of the first so many.
-fn key(chance: &mut Chance, from: u64) -> String {
-    format!("k{}", from + chance.below(KEYS - from))
-}
-
-/// What a client asks next. Keys with a time to live are written and read alone: whether they are still there is not known.
-fn draw(chance: &mut Chance, db: u16, alone: bool, value_next: &mut u64, stays: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut value = |chance: &mut Chance| {
-        *value_next += 1;
-        // Now and then one that fills sectors.
-        let more = if chance.one_in(12) { chance.below(3_000) as usize } else { 0 };
-        format!("v{value_next}{}", "x".repeat(more))
-    };
-    let plain = |chance: &mut Chance| key(chance, KEYS_TIMED);
-    let timed = |chance: &mut Chance| format!("k{}", chance.below(KEYS_TIMED));
-    let ms = |chance: &mut Chance| if chance.one_in(2) { LONG_MS } else { 1 + chance.below(SHORT_MS_MAX) }.to_string();
-    let keys = |chance: &mut Chance| -> Vec<String> { (0..1 + chance.below(3)).map(|_| key(chance, KEYS_TIMED)).collect() };
-    let word = |text: &str| text.to_owned();
-    let (name, words): (&str, Vec<String>) = match chance.below(22) {
-        0..4 => ("SET", vec![plain(chance), value(chance)]),
-        4 | 5 => ("SET", vec![timed(chance), value(chance), word("PX"), ms(chance)]),
-        6 => ("SET", vec![timed(chance), value(chance)]),
-        7 => ("APPEND", vec![plain(chance), format!("+{}", value(chance))]),
-        8 | 9 => ("INCR", vec![word("number")]),
-        10 | 11 => ("MSET", keys(chance).into_iter().flat_map(|key| [key, value(chance)]).collect()),
-        12 => ("MSETNX", keys(chance).into_iter().flat_map(|key| [key, value(chance)]).collect()),
-        13 => ("DEL", keys(chance)),
-        14 | 15 => ("RENAME", vec![plain(chance), plain(chance)]),
-        16 => ("COPY", vec![plain(chance), plain(chance)]),
-        17 => match timed(chance) {
-            key if stays(&key) && chance.one_in(2) => ("GETEX", vec![key, word("PERSIST")]),
-            key if stays(&key) => ("GETEX", vec![key, word("PX"), ms(chance)]),
-            key => ("DEL", vec![key]),
-        },
-        18 => ("GET", vec![key(chance, 0)]),
-        19 => ("MGET", keys(chance)),
-        20 if chance.one_in(6) => match chance.below(3) {
-            0 => ("SWAPDB", vec![(db & !1).to_string(), (db | 1).to_string()]),
-            1 if alone => ("FLUSHALL", vec![]),
-            _ => ("FLUSHDB", vec![]),
-        },
-        _ => ("GET", vec![timed(chance)]),
-    };
-    std::iter::once(word(name)).chain(words).collect()
 }

@@ -8,6 +8,7 @@ pub mod history;
 pub mod model;
 pub mod plan;
 mod reply;
+mod workload;
 
 pub use reply::{Value, next_value};
 

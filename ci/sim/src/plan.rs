@@ -3,6 +3,7 @@
 use crate::model::DBS_EACH;
 use engine::durability::{Ladder, Level};
 use netio::sim::{Chance, DiskOptions};
+use shards::Db;
 use std::fmt;
 
 /// The machine and everything that will happen to it.
@@ -20,6 +21,18 @@ pub struct Plan {
     pub fault: Fault,
     /// Bytes of log after which a snapshot is made; 0 for never.
     pub snapshot_log_bytes: u64,
+    /// How many snapshots are kept.
+    pub snapshot_keep: u32,
+    /// Whether somebody operates the server while clients work: saves, and changes what it promises.
+    pub operated: bool,
+    /// Whether files are encrypted, with one key more in every life.
+    pub encrypted: bool,
+    /// How frames are compressed: `none`, `lz4` or `zstd`.
+    pub compression: &'static str,
+    /// So many bytes are left for more keys when clients come, and others must go; `None`: there is room for all.
+    pub room_bytes: Option<u64>,
+    /// Which go.
+    pub policy: &'static str,
     /// From one start to the next crash, one after the other.
     pub lives: Vec<Life>,
 }
@@ -99,9 +112,13 @@ const JUMP_MS_MAX: u64 = 3_600_000;
 impl Plan {
     /// What this seed decides, for so many crashes.
     pub fn of(seed: u64, crashes: usize) -> Plan {
+        Plan::on(seed, crashes, None)
+    }
+
+    /// The same on a disk with this fault, if one is named.
+    pub fn on(seed: u64, crashes: usize, named: Option<Fault>) -> Plan {
         let mut chance = Chance::new(seed ^ 0xC4A5_0001);
         let clients = 1 + chance.below(3) as u16;
-        let ladder = ladder(&mut chance, clients);
         let fault = match chance.below(16) {
             0 | 1 => Fault::Slow,
             2 | 3 => Fault::Fails,
@@ -110,10 +127,32 @@ impl Plan {
             6 => Fault::Misdirects,
             _ => Fault::Nothing,
         };
+        let fault = named.unwrap_or(fault);
+        // What an older snapshot has of a namespace in no log cannot be told from damage.
+        let ladder = ladder(&mut chance, clients, !fault.may_damage());
         let open_max = 1 + chance.below(4);
         let snapshot_log_bytes = if chance.one_in(3) { 0 } else { 2_000 + chance.below(10_000) };
         let lives = (0..crashes).map(|_| life(&mut chance, fault)).collect();
-        Plan { seed, ladder, clients, open_max, fault, snapshot_log_bytes, lives }
+        let snapshot_keep = 1 + chance.below(3) as u32;
+        let (operated, encrypted) = (chance.one_in(3), chance.one_in(4));
+        let compression = ["none", "none", "lz4", "zstd"][chance.below(4) as usize];
+        let room_bytes = chance.one_in(8).then(|| chance.below(40_000));
+        let policy = ["allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-ttl"][chance.below(4) as usize];
+        Plan {
+            seed,
+            ladder,
+            clients,
+            open_max,
+            fault,
+            snapshot_log_bytes,
+            snapshot_keep,
+            room_bytes,
+            policy,
+            operated,
+            encrypted,
+            compression,
+            lives,
+        }
     }
 
     /// How many databases the server needs.
@@ -123,22 +162,35 @@ impl Plan {
 }
 
 /// Mostly the promise that most people rely on.
-fn ladder(chance: &mut Chance, clients: u16) -> Ladder {
-    let mut level = || match chance.below(8) {
+fn ladder(chance: &mut Chance, clients: u16, may_forget: bool) -> Ladder {
+    let default = level(chance);
+    if level(chance) == Level::Batch {
+        return Ladder::of(default);
+    }
+    // Each client has a level for itself. Somebody's writes are logged, or there would be nothing to see.
+    let forgets = |chance: &mut Chance, client: u16| may_forget && client > 0 && chance.one_in(4);
+    of_clients(default, (0..clients).map(|client| if forgets(chance, client) { Level::None } else { level(chance) }))
+}
+
+/// What an operator may make of a ladder while the server runs: what is logged stays logged, and nothing else is.
+pub(crate) fn other_ladder(chance: &mut Chance, before: &Ladder, clients: u16) -> Ladder {
+    let mut other = |before: Level| if before == Level::None { before } else { level(chance) };
+    let default = other(before.default_level());
+    of_clients(default, (0..clients).map(|client| other(before.level(Db(client * DBS_EACH)))))
+}
+
+fn level(chance: &mut Chance) -> Level {
+    match chance.below(8) {
         0 => Level::Every { n: 1 + chance.below(8) as u32 },
-        1 => Level::Periodic { ms: 5 + chance.below(100) as u32 },
+        1 | 2 => Level::Periodic { ms: 5 + chance.below(100) as u32 },
         _ => Level::Batch,
-    };
-    let text = match level() {
-        default if level() == Level::Batch => default.to_string(),
-        default => {
-            // Each client has a level for itself.
-            let own = (0..clients).map(|client| (client, level()));
-            let own = own.flat_map(|(client, level)| (0..DBS_EACH).map(move |db| format!(" {}={level}", client * DBS_EACH + db)));
-            format!("{default}{}", own.collect::<String>())
-        }
-    };
-    text.parse().expect("a ladder as it is shown")
+    }
+}
+
+fn of_clients(default: Level, own: impl Iterator<Item = Level>) -> Ladder {
+    let own = (0..).zip(own);
+    let own = own.flat_map(|(client, level): (u16, Level)| (0..DBS_EACH).map(move |db| format!(" {}={level}", client * DBS_EACH + db)));
+    format!("{default}{}", own.collect::<String>()).parse().expect("a ladder as it is shown")
 }
 
 fn life(chance: &mut Chance, fault: Fault) -> Life {
@@ -169,9 +221,27 @@ fn life(chance: &mut Chance, fault: Fault) -> Life {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { seed, ladder, clients, open_max, fault, snapshot_log_bytes, lives } = self;
+        let Plan {
+            seed,
+            ladder,
+            clients,
+            open_max,
+            fault,
+            snapshot_log_bytes,
+            snapshot_keep,
+            room_bytes,
+            policy,
+            operated,
+            encrypted,
+            compression,
+            lives,
+        } = self;
         write!(f, "seed {seed}: {ladder}, {clients} clients with {open_max} commands open at most, on a disk with the fault {fault:?}")?;
-        write!(f, ", a snapshot every {snapshot_log_bytes} bytes of log")?;
+        write!(f, ", a snapshot every {snapshot_log_bytes} bytes of log, {snapshot_keep} kept, compression {compression}")?;
+        write!(f, "{}{}", if *encrypted { ", encrypted" } else { "" }, if *operated { ", operated" } else { "" })?;
+        if let Some(bytes) = room_bytes {
+            write!(f, ", room for {bytes} bytes more, {policy}")?;
+        }
         for (index, life) in lives.iter().enumerate() {
             let Life { cores, wall_jump_ms, wall_jump_within_ms, crash_in_loading, commands, crash_at, end } = life;
             write!(

@@ -2,12 +2,11 @@
 
 use engine::planted::{self, Bug};
 use simulation::crash::CrashWorld;
-use simulation::plan::Plan;
+use simulation::plan::{Fault, Plan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The faults of the log and of recovery. A sync whose error is ignored is not among them yet: a refusal to start is taken for the doing of
-/// the failing disk. Those of snapshots come with worlds that make snapshots.
-const FAULTS: [Bug; 10] = [
+/// The faults that are tried.
+const FAULTS: [Bug; 14] = [
     Bug::SyncSkipped,
     Bug::AckedBeforeSync,
     Bug::DamageTakenForTornTail,
@@ -18,6 +17,10 @@ const FAULTS: [Bug; 10] = [
     Bug::HalfTransactionKept,
     Bug::ClockFloorForgotten,
     Bug::TailNotSyncedAfterKill,
+    Bug::SyncErrorIgnored,
+    Bug::SnapshotBeforeLog,
+    Bug::CompactedTooMuch,
+    Bug::CutTakenForSafe,
 ];
 
 /// Crashes of one world.
@@ -25,12 +28,26 @@ const CRASHES: usize = 10;
 /// Seeds within which a fault must be found.
 const SEEDS: u64 = 100;
 
+/// The world of a seed in which this fault could show.
+fn plan(bug: Bug, seed: u64) -> Plan {
+    match bug {
+        // What is damaged must be, and what is read after it.
+        Bug::DamageTakenForTornTail | Bug::CompactedTooMuch => Plan::on(seed, CRASHES, Some(Fault::Rots)),
+        // Elsewhere keys are held, and nothing is cut.
+        Bug::CutTakenForSafe => {
+            let ladder = "periodic:20".parse().expect("a ladder");
+            Plan { ladder, operated: false, room_bytes: None, ..Plan::on(seed, CRASHES, Some(Fault::Slow)) }
+        }
+        _ => Plan::of(seed, CRASHES),
+    }
+}
+
 /// The first seed that finds this fault, and how. A fault may also show as a broken invariant of the server's own.
 fn finds(bug: Bug) -> Option<(u64, String)> {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let found = (1..=SEEDS).find_map(|seed| {
-        let run = || planted::with(Some(bug), || CrashWorld::run(&Plan::of(seed, CRASHES), true));
+        let run = || planted::with(Some(bug), || CrashWorld::run(&plan(bug, seed), true));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(_)) => None,
             Ok(Err(finding)) => Some((seed, finding.why.lines().next().unwrap_or_default().to_owned())),
