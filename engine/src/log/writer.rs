@@ -308,10 +308,12 @@ impl Writer {
     }
 
     fn prepare_spare<K: Kernel>(&mut self, kernel: &mut K, journal: &Journal) {
+        let takes_next = |current: &Segment| current.takes(journal.next_bytes().unwrap_or(0));
         let is_wanted = |current: &Segment| match self.ending {
-            Ending::No => current.at > current.bytes / 2,
+            // A frame may be larger than half a segment, and find no place in one that has hardly begun.
+            Ending::No => current.at > current.bytes / 2 || !takes_next(current),
             // What is still to be written, be it the end alone, must go somewhere.
-            Ending::Wanted => !current.takes(journal.next_bytes().unwrap_or(0)),
+            Ending::Wanted => !takes_next(current),
             Ending::Written | Ending::Closed => false,
         };
         let wanted = self.current.as_ref().map_or(self.ending == Ending::No, is_wanted);
