@@ -341,7 +341,14 @@ impl CrashWorld {
         self.leave_little_room()?;
         self.arm(life.crash_at);
         self.serve(life)?;
-        if life.end == End::Shutdown { self.shut_down() } else { Ok(()) }
+        if life.end == End::Shutdown {
+            self.shut_down()?;
+        }
+        let is_safe = life.end == End::Shutdown || self.model.ladder().levels().all(|level| level == Level::Batch);
+        if self.plan.room_bytes.is_some() && is_safe && !self.plan.operated {
+            self.before = Some(self.look()?);
+        }
+        Ok(())
     }
 
     /// Starts a server on what there is.
@@ -534,12 +541,7 @@ impl CrashWorld {
                 while self.net.now().monotonic.0 < until_ns {
                     self.pass()?;
                 }
-                self.compare()?;
-                let is_safe = life.end == End::Shutdown || self.model.ladder().levels().all(|level| level == Level::Batch);
-                if self.plan.room_bytes.is_some() && is_safe && !self.plan.operated {
-                    self.before = Some(self.look()?);
-                }
-                return Ok(());
+                return self.compare();
             }
             for index in 0..self.writers.len() {
                 let writer = &self.writers[index];
