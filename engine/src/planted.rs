@@ -24,8 +24,6 @@ pub enum Bug {
     HalfTransactionKept,
     /// A snapshot is valid before the log behind it is durable.
     SnapshotBeforeLog,
-    /// Log is deleted that an older snapshot still needs.
-    CompactedTooMuch,
     /// After a restart the clock may go back.
     ClockFloorForgotten,
     /// What a killed process left in the page cache is taken for durable.
@@ -36,7 +34,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 13] = [
         Bug::SyncSkipped,
         Bug::AckedBeforeSync,
         Bug::DamageTakenForTornTail,
@@ -47,7 +45,6 @@ impl Bug {
         Bug::HoldsReleasedEarly,
         Bug::HalfTransactionKept,
         Bug::SnapshotBeforeLog,
-        Bug::CompactedTooMuch,
         Bug::ClockFloorForgotten,
         Bug::TailNotSyncedAfterKill,
         Bug::CutTakenForSafe,

@@ -2,7 +2,6 @@
 
 use super::writer::Written;
 use crate::placement::Placement;
-use crate::planted::{Bug, planted};
 use shards::log::{Generation, Lsn, Manifest, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -231,8 +230,7 @@ impl Snapshots {
         meeting.kept.push(Arc::new(Kept::of(manifest)));
         let over = meeting.kept.len().saturating_sub(keep.max(1));
         meeting.kept.drain(..over);
-        let floor = if planted(Bug::CompactedTooMuch) { meeting.kept.last() } else { meeting.kept.first() };
-        let floor = floor.expect("one was just pushed").clone();
+        let floor = meeting.kept.first().expect("one was just pushed").clone();
         if let Some(making) = &mut meeting.making {
             making.floor = Some(floor.clone());
         }

@@ -6,7 +6,7 @@ use simulation::plan::{Fault, Plan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The faults that are tried.
-const FAULTS: [Bug; 14] = [
+const FAULTS: [Bug; 13] = [
     Bug::SyncSkipped,
     Bug::AckedBeforeSync,
     Bug::DamageTakenForTornTail,
@@ -19,7 +19,6 @@ const FAULTS: [Bug; 14] = [
     Bug::TailNotSyncedAfterKill,
     Bug::SyncErrorIgnored,
     Bug::SnapshotBeforeLog,
-    Bug::CompactedTooMuch,
     Bug::CutTakenForSafe,
 ];
 
@@ -32,7 +31,7 @@ const SEEDS: u64 = 100;
 fn plan(bug: Bug, seed: u64) -> Plan {
     match bug {
         // What is damaged must be, and what is read after it.
-        Bug::DamageTakenForTornTail | Bug::CompactedTooMuch => Plan::on(seed, CRASHES, Some(Fault::Rots)),
+        Bug::DamageTakenForTornTail => Plan::on(seed, CRASHES, Some(Fault::Rots)),
         // Elsewhere keys are held, and nothing is cut.
         Bug::CutTakenForSafe => {
             let ladder = "periodic:20".parse().expect("a ladder");

@@ -23,6 +23,7 @@ fn executor() -> Executor {
         journal: Journal::default(),
         effects: Effects::default(),
         turnstile: Turnstile::default(),
+        granted: false,
         depends: Lsn(0),
         holds: Holds::default(),
         metrics: Metrics::default(),
