@@ -21,7 +21,7 @@ pub(crate) fn draw_where_keys_go(chance: &mut Chance, value_next: &mut u64) -> V
         format!("v{value_next}{}", "x".repeat(chance.below(6_000) as usize))
     };
     let plain = |chance: &mut Chance| key(chance, KEYS_TIMED);
-    let words = match chance.below(10) {
+    match chance.below(10) {
         0..4 => vec!["SET".to_owned(), plain(chance), value(chance)],
         4 => vec!["SET".to_owned(), key(chance, 0), value(chance), "PX".to_owned(), LONG_MS.to_string()],
         5 => {
@@ -30,8 +30,7 @@ pub(crate) fn draw_where_keys_go(chance: &mut Chance, value_next: &mut u64) -> V
         }
         6 => vec!["DEL".to_owned(), key(chance, 0)],
         _ => vec!["GET".to_owned(), key(chance, 0)],
-    };
-    words
+    }
 }
 
 /// What a client asks next. Keys with a time to live are written and read alone: whether they are still there is not known.
