@@ -538,6 +538,11 @@ impl Journal {
         oldest.any(|(_, since)| self.now.since(*since) >= u64::from(ms) * 1_000_000)
     }
 
+    /// When the oldest entry that is not durable was made.
+    pub fn unsynced_since(&self) -> Option<MonotonicNs> {
+        self.ages.front().map(|(_, since)| *since)
+    }
+
     /// When the oldest entry that is not durable should be synced by itself, because of the time or of the number of those
     /// behind it. `None` if there is none.
     pub fn sync_due(&self) -> Option<MonotonicNs> {

@@ -247,7 +247,9 @@ impl Writer {
         let due = wanted > journal.synced() || journal.sync_due().is_some_and(|at| at <= now.monotonic) || self.ending == Ending::Wanted;
         if journal.next_bytes().is_some() {
             let age_ns = journal.waiting_since().map_or(0, |since| now.monotonic.since(since));
-            let gathers = grows && age_ns < GATHER_NS && self.ending == Ending::No;
+            // What is due by its period has waited long enough.
+            let gathers =
+                grows && self.ending == Ending::No && journal.unsynced_since().is_none_or(|since| now.monotonic.since(since) < GATHER_NS);
             if (due && !gathers) || age_ns >= WRITE_AGE_NS || journal.waiting_bytes() >= WRITE_BYTES {
                 self.write_entries(kernel, journal, due, now);
             }
