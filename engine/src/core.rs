@@ -641,7 +641,8 @@ impl<K: Kernel> Core<K> {
     }
 
     fn tick(&mut self) {
-        if self.active_expire && self.loading.is_none() {
+        // Nothing goes by itself any more when the log is ending, else it would be back after the next start.
+        if self.active_expire && self.loading.is_none() && !self.writer.as_ref().is_some_and(Writer::is_ending) {
             self.expire();
         }
         if self.now.monotonic >= self.round_next {

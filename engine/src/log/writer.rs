@@ -203,6 +203,11 @@ impl Writer {
         }
     }
 
+    /// Whether it is to end, or has: what changes from here on is in no log.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending != Ending::No
+    }
+
     /// What is known of the disk.
     pub(crate) fn room(&self) -> Room {
         self.room

@@ -192,6 +192,10 @@ fn a_waiting_core_is_turned_at_its_deadline() {
     assert!(net.advance_to_next_event());
     assert_eq!(net.now().monotonic.since(before.monotonic), 250_000_000);
     assert_eq!(net.now().wall.0 - before.wall.0, 250);
+    // That was the wait. It deals with what is due, and says at its next turn, soon, how long it will wait then.
+    core.turn(Wait::Forever, &mut Vec::new()).unwrap();
+    assert!(net.advance_to_next_event());
+    assert!(net.now().monotonic.since(before.monotonic) < 251_000_000);
     core.turn(Wait::Forever, &mut Vec::new()).unwrap();
     assert!(!net.advance_to_next_event());
     assert_eq!(core.now(), net.now());

@@ -64,7 +64,8 @@ fn a_period_is_one_over_several_cores_too() {
 }
 
 /// Seeds that found something, and what it was. Their histories change with the simulator; what they showed may not come back.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 11] = [
+    (55, "keys still had to make room when the log had ended, and were back after the start"),
     (750, "the model took the moment when somebody found a key gone for that when it went"),
     (803, "a part of MSET was refused for want of memory after the others were done"),
     (
@@ -76,6 +77,7 @@ const FOUND: [(u64, &str); 9] = [
     (1280, "the same, with an older snapshot to fall back on"),
     (1290, "the model took it for sure that a key is there whose write was refused"),
     (1292, "as 750, on a slow disk"),
+    (1783, "as 55"),
     (1788, "the simulator let cores sleep for longer than they had said, and writes were late"),
 ];
 
