@@ -105,6 +105,8 @@ pub struct CrashWorld {
     keys_text: String,
     /// The moment of the last crash.
     crashed: Moment,
+    /// Clients were let in since the last crash.
+    has_served: bool,
     /// The last server stopped because it was asked to.
     ended_in_order: bool,
     /// Files of which a bit flipped.
@@ -271,6 +273,7 @@ impl CrashWorld {
             plan,
             crashed,
             ended_in_order: false,
+            has_served: false,
             rotted: Vec::new(),
             end: End::Kill,
             before: None,
@@ -312,11 +315,7 @@ impl CrashWorld {
             self.arm(Some(at));
             match self.load() {
                 Err(Stopped::Crashed) => {
-                    // What may be lost is counted from the moment when clients were last served.
-                    let (crashed, end) = (self.crashed, self.end);
                     self.crash(life.end);
-                    self.crashed = Moment { clock_max: self.crashed.clock_max, ..crashed };
-                    self.end = if end == End::PowerLoss { end } else { self.end };
                     self.start(life.cores);
                 }
                 other => other?,
@@ -468,6 +467,7 @@ impl CrashWorld {
     }
 
     fn let_clients_in(&mut self) {
+        self.has_served = true;
         let at: SocketAddr = MAIN.parse().expect("an address");
         let writer = |author: u16| {
             let db = author * DBS_EACH;
@@ -703,9 +703,15 @@ impl CrashWorld {
 
     /// Everything stops. What had left for the clients before still arrives.
     fn crash(&mut self, end: End) {
-        self.crashed = self.now();
+        let now = self.now();
+        if std::mem::take(&mut self.has_served) {
+            (self.crashed, self.end) = (now, end);
+        } else {
+            // What may be lost is counted from the moment when clients were last served, and by the worst that came since.
+            self.crashed.clock_max = now.clock_max;
+            self.end = if self.end == End::PowerLoss { self.end } else { end };
+        }
         self.report.crashes += 1;
-        self.end = end;
         self.cores.clear();
         match end {
             End::Kill | End::Shutdown => self.disk.kill(),

@@ -64,8 +64,9 @@ fn a_period_is_one_over_several_cores_too() {
 }
 
 /// Seeds that found something, and what it was. Their histories change with the simulator; what they showed may not come back.
-const FOUND: [(u64, &str); 11] = [
+const FOUND: [(u64, &str); 12] = [
     (55, "keys still had to make room when the log had ended, and were back after the start"),
+    (210, "the age of what was lost was counted through lives that never served, on a disk that fails"),
     (750, "the model took the moment when somebody found a key gone for that when it went"),
     (803, "a part of MSET was refused for want of memory after the others were done"),
     (
