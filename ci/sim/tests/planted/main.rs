@@ -6,7 +6,7 @@ use simulation::plan::{Fault, Plan};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The faults that are tried.
-const FAULTS: [Bug; 13] = [
+const FAULTS: [Bug; 12] = [
     Bug::SyncSkipped,
     Bug::AckedBeforeSync,
     Bug::DamageTakenForTornTail,
@@ -18,7 +18,6 @@ const FAULTS: [Bug; 13] = [
     Bug::ClockFloorForgotten,
     Bug::TailNotSyncedAfterKill,
     Bug::SyncErrorIgnored,
-    Bug::SnapshotBeforeLog,
     Bug::CutTakenForSafe,
 ];
 
