@@ -326,7 +326,7 @@ impl<K: Kernel> Core<K> {
     pub fn wait(&mut self) -> Wait {
         if !self.ready.is_empty()
             || !self.dirty.is_empty()
-            || self.executor.metrics.wheel_backlog > 0
+            || (self.lets_keys_go() && self.executor.metrics.wheel_backlog > 0)
             || self.peers.has_work()
             || self.has_replica_work()
             || (self.is_draining() && self.executor.effects.is_heard())
@@ -336,7 +336,9 @@ impl<K: Kernel> Core<K> {
         let mut until_ns = self.round_next.min(self.patience_next).since(self.now.monotonic);
         if let Some(ns) = self.wait_loading_ns() {
             until_ns = until_ns.min(ns);
-        } else if let Some(deadline) = self.executor.shard.next_deadline() {
+        } else if self.lets_keys_go()
+            && let Some(deadline) = self.executor.shard.next_deadline()
+        {
             // One past the deadline's millisecond, else the turn would find nothing due and come back at once.
             let ms = deadline.0.saturating_sub(self.now.wall.0);
             until_ns = until_ns.min(ms.saturating_mul(1_000_000).saturating_sub(u64::from(self.now.wall_us_part) * 1000));
@@ -641,8 +643,7 @@ impl<K: Kernel> Core<K> {
     }
 
     fn tick(&mut self) {
-        // Nothing goes by itself any more when the log is ending, else it would be back after the next start.
-        if self.active_expire && self.loading.is_none() && !self.writer.as_ref().is_some_and(Writer::is_ending) {
+        if self.lets_keys_go() {
             self.expire();
         }
         if self.now.monotonic >= self.round_next {
@@ -651,6 +652,11 @@ impl<K: Kernel> Core<K> {
         if let Stop::Draining(until) = self.stop {
             self.drain(until);
         }
+    }
+
+    /// Whether keys go by themselves: not any more when the log is ending, else they would be back after the next start.
+    fn lets_keys_go(&self) -> bool {
+        self.active_expire && self.loading.is_none() && !self.writer.as_ref().is_some_and(Writer::is_ending)
     }
 
     /// Removes what is due.

@@ -64,7 +64,7 @@ fn a_period_is_one_over_several_cores_too() {
 }
 
 /// Seeds that found something, and what it was. Their histories change with the simulator; what they showed may not come back.
-const FOUND: [(u64, &str); 12] = [
+const FOUND: [(u64, &str); 13] = [
     (55, "keys still had to make room when the log had ended, and were back after the start"),
     (210, "the age of what was lost was counted through lives that never served, on a disk that fails"),
     (750, "the model took the moment when somebody found a key gone for that when it went"),
@@ -80,6 +80,7 @@ const FOUND: [(u64, &str); 12] = [
     (1292, "as 750, on a slow disk"),
     (1783, "as 55"),
     (1788, "the simulator let cores sleep for longer than they had said, and writes were late"),
+    (5000, "a server that was ending polled for keys whose time had come, which it did not let go any more"),
 ];
 
 #[test]
