@@ -167,8 +167,9 @@ def case_damage(place):
         bad = os.path.join(redis.folder.name, "bad.rdb")
         for name, data, what in [
             ("cut", good[: len(good) // 2], "it was cut"),
-            ("checksum", good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], "damaged at byte"),
-            ("flipped", good[:-1] + bytes([good[-1] ^ 1]), "checksum"),
+            # A type that there is not, where the end should be said.
+            ("end", good[:-9] + bytes([99]) + bytes(8), "damaged at byte"),
+            ("checksum", good[:-1] + bytes([good[-1] ^ 1]), "checksum"),
             ("future", b"REDIS0099" + good[9:], "RDB version 99 of Redis is not read here"),
             ("text", b"hello\n", "no command begins there"),
         ]:
