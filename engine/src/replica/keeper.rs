@@ -89,7 +89,7 @@ pub struct Follower {
 /// How far a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Others are given the keys before it.
+    /// Others are given the keys before it, or cores are yet to say everything.
     Waiting,
     /// It is given the keys.
     Sending,
@@ -425,12 +425,11 @@ impl Keeper {
 
     /// Gives the next replica the keys, if there is one and nobody is given them.
     fn begin_sync(&mut self) {
-        let is_next = |follower: &&mut Follower| follower.stage == Stage::Waiting;
+        let is_next = |follower: &&Follower| follower.stage == Stage::Waiting;
         if self.sync.is_some() {
             return;
         }
-        let Some(follower) = self.followers.iter_mut().find(is_next) else { return };
-        follower.stage = Stage::Sending;
+        let Some(follower) = self.followers.iter().find(is_next) else { return };
         let (to, keys_only) = (follower.id, follower.keys_only);
         self.sync_number += 1;
         let preparing = if keys_only { 0 } else { self.core_count };
@@ -453,10 +452,12 @@ impl Keeper {
     /// From this moment on the replica listens, and from the next on its keys are walked.
     fn let_walk(&mut self) {
         let Some(Sync { to, .. }) = self.sync else { return };
+        // What was said before is not for it: it counts from the offset that it is told here.
         self.pass_on();
         self.db = None;
         self.counts.full += 1;
         let Some(follower) = self.followers.iter_mut().find(|follower| follower.id == to) else { return };
+        follower.stage = Stage::Sending;
         follower.acked_at = self.now;
         let walks = !follower.no_keys;
         self.send(to.home, Note::Begin { conn: to.conn, id: self.id.clone(), offset: self.offset });
@@ -520,10 +521,9 @@ impl Keeper {
         let bytes: Arc<[u8]> = std::mem::take(&mut self.fresh).into();
         self.offset += bytes.len() as u64;
         self.backlog.push(bytes.clone(), self.terms.backlog_bytes);
-        let preparing = self.sync.as_ref().filter(|sync| sync.preparing > 0).map(|sync| sync.to);
         let mut slow = Vec::new();
         for follower in &mut self.followers {
-            if follower.keys_only || follower.stage == Stage::Waiting || preparing == Some(follower.id) {
+            if follower.keys_only || follower.stage == Stage::Waiting {
                 continue;
             }
             follower.waiting_bytes += bytes.len();

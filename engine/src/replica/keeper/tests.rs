@@ -103,6 +103,16 @@ fn a_replica_listens_from_when_every_core_says_everything() {
 }
 
 #[test]
+fn what_is_said_in_the_turn_in_which_the_last_core_prepares_is_before_the_offset() {
+    let mut keeper = keeper(2);
+    keeper.take_wish(wish(1, None), "id1".to_owned());
+    keeper.take_pieces(CoreId(0), vec![Piece::Prepared(1), Piece::Commands(chunk(0, "early"))]);
+    keeper.take_pieces(CoreId(1), vec![Piece::Prepared(1), Piece::Commands(chunk(0, "late "))]);
+    keeper.turn(MonotonicNs(1));
+    assert_eq!(drain(&mut keeper), ("0:prepare1 1:prepare1 begin1:id1@28 0:go1 1:go1".to_owned(), "@late ".to_owned()));
+}
+
+#[test]
 fn a_command_on_all_keys_stands_where_every_core_has_done_its_part() {
     let mut keeper = followed(3);
     keeper.take_pieces(CoreId(1), says(0, "1before "));
