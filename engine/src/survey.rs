@@ -7,6 +7,7 @@ use crate::placement::CoreId;
 use crate::replica::Standing;
 use crate::settings::Settings;
 use crate::slowlog::SlowRequest;
+use netio::MonotonicNs;
 use shards::Slot;
 use shards::shard::{Counts, Memory};
 use std::sync::Arc;
@@ -24,8 +25,8 @@ pub enum Question {
     Sync,
     /// Which of your clients match?
     Clients(ClientFilter),
-    /// Close those of your clients that match.
-    Kill(ClientFilter),
+    /// Close those of your clients that match and were connected by that moment: one that was closed may be back on another core.
+    Kill(ClientFilter, MonotonicNs),
     /// Your newest slow requests.
     Slowlog {
         /// At most so many.

@@ -342,7 +342,7 @@ impl<K: Kernel> Core<K> {
     fn kill_clients(&mut self, id: ConnId, filter: ClientFilter, then: fn(u64, &mut Reply<'_>)) {
         self.survey(
             id,
-            Question::Kill(filter),
+            Question::Kill(filter, self.now.monotonic),
             Box::new(move |_, _, findings, reply| {
                 let killed = findings.iter().map(|finding| if let Finding::Killed(count) = finding { *count } else { 0 }).sum();
                 then(killed, reply);
@@ -363,17 +363,18 @@ impl<K: Kernel> Core<K> {
 
     /// Closes this core's clients that match. One that waits for a command on several cores, such as whoever asks, gets its
     /// reply first: it comes at once.
-    pub(super) fn close_clients(&mut self, filter: &ClientFilter) -> u64 {
-        let ids = self.matching_clients(filter);
-        for id in &ids {
-            let Some(conn) = self.connection(*id) else { continue };
+    pub(super) fn close_clients(&mut self, filter: &ClientFilter, connected_by: MonotonicNs) -> u64 {
+        let mut closed = 0;
+        for id in self.matching_clients(filter) {
+            let Some(conn) = self.connection(id).filter(|conn| conn.since <= connected_by) else { continue };
+            closed += 1;
             if conn.stalls.has(Stalls::JOINT) {
                 conn.modes.set(Modes::CLOSE_AFTER_REPLY, true);
             } else {
-                self.close(*id);
+                self.close(id);
             }
         }
-        ids.len() as u64
+        closed
     }
 
     fn matching_clients(&self, filter: &ClientFilter) -> Vec<ConnId> {

@@ -143,7 +143,7 @@ impl<K: Kernel> Core<K> {
                 self.executor.shard.reset_counts();
             }
             Question::Clients(filter) => return Finding::Clients(self.client_lines(filter)),
-            Question::Kill(filter) => return Finding::Killed(self.close_clients(filter)),
+            Question::Kill(filter, connected_by) => return Finding::Killed(self.close_clients(filter, *connected_by)),
             Question::Slowlog { count_max } => {
                 return Finding::Slowlog(self.executor.slowlog.requests().take(*count_max).cloned().collect());
             }
