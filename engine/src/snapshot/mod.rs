@@ -141,6 +141,10 @@ impl<K: Kernel> Core<K> {
                 self.executor.journal.note_gap(self.id, now, true);
             }
             self.tell_saved(&mut saving);
+        } else {
+            for (ticket, _) in std::mem::take(&mut saving.waiting) {
+                self.answer_save(ticket, "-ERR the server is stopping: the snapshot was given up\r\n");
+            }
         }
         self.saving = Some(saving);
     }
@@ -285,10 +289,14 @@ impl<K: Kernel> Core<K> {
                 None => "+OK\r\n".to_owned(),
                 Some(why) => format!("-ERR the snapshot could not be made: {}\r\n", why.replace(['\r', '\n'], " ")),
             };
-            if self.connection(ticket.conn).is_some() {
-                self.settle(ticket, reply.as_bytes());
-                self.unstall(ticket.conn, crate::connection::Stalls::JOINT);
-            }
+            self.answer_save(ticket, &reply);
+        }
+    }
+
+    fn answer_save(&mut self, ticket: Ticket, reply: &str) {
+        if self.connection(ticket.conn).is_some() {
+            self.settle(ticket, reply.as_bytes());
+            self.unstall(ticket.conn, crate::connection::Stalls::JOINT);
         }
     }
 

@@ -272,6 +272,22 @@ fn a_full_disk_ends_a_snapshot_and_nothing_else() {
 }
 
 #[test]
+fn who_waits_for_a_snapshot_is_told_that_the_server_stops() {
+    for cores in [1, 3] {
+        let mut world = world(recipe(7, cores));
+        let mut client = world.client();
+        for number in 0..300 {
+            world.ask(&mut client, &format!("SET k:{number} {}", "v".repeat(1000)));
+        }
+        let (mut saver, mut stopper) = (world.client(), world.client());
+        saver.send("SAVE");
+        stopper.send("SHUTDOWN NOSAVE");
+        assert_eq!(world.reply(&mut saver).to_string(), "-ERR the server is stopping: the snapshot was given up");
+        world.closed(&mut saver);
+    }
+}
+
+#[test]
 fn power_that_fails_while_a_snapshot_is_made_costs_nothing() {
     for seed in 1..=30 {
         let cores = 1 + (seed % 3) as u16;

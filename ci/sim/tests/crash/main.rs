@@ -64,7 +64,7 @@ fn a_period_is_one_over_several_cores_too() {
 }
 
 /// Seeds that found something, and what it was. Their histories change with the simulator; what they showed may not come back.
-const FOUND: [(u64, &str); 13] = [
+const FOUND: [(u64, &str); 14] = [
     (55, "keys still had to make room when the log had ended, and were back after the start"),
     (210, "the age of what was lost was counted through lives that never served, on a disk that fails"),
     (750, "the model took the moment when somebody found a key gone for that when it went"),
@@ -81,6 +81,7 @@ const FOUND: [(u64, &str); 13] = [
     (1783, "as 55"),
     (1788, "the simulator let cores sleep for longer than they had said, and writes were late"),
     (5000, "a server that was ending polled for keys whose time had come, which it did not let go any more"),
+    (5720, "a client that waited for a snapshot was not told that the server stops, and held that up"),
 ];
 
 #[test]
