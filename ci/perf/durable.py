@@ -65,6 +65,7 @@ def everysec(bench):
     """CPU of a SET where a second may be lost, pipeline 16, against none and against the reference's everysec."""
     operations = bench.options.operations
     with bench.ours(None) as none, bench.ours("periodic:1000") as periodic, bench.reference("everysec") as reference:
+        wait_loaded(periodic, 0)
         costs = {server: [] for server in (none, periodic, reference)}
         for round_ in range(-1, bench.options.rounds):
             for server in costs:
@@ -89,6 +90,7 @@ def always(bench):
     rates = {"ours": [], "reference": []}
     latencies = {"ours": [], "reference": []}
     with bench.ours("batch") as ours, bench.reference("always") as reference:
+        wait_loaded(ours, 0)
         for _ in range(bench.options.rounds):
             for name, server in (("ours", ours), ("reference", reference)):
                 found = load(bench, server.port, ["--closed", "--connections", "256", "--keys", "100000", "--value-size", "64", "--mix", "set:100"])
@@ -115,6 +117,7 @@ def restart(bench):
     servers = {"ours": lambda: bench.ours("none", "restart"), "reference": lambda: bench.reference(name="restart-reference")}
     for server in servers.values():
         with server() as running:
+            wait_loaded(running, 0)
             fill(running.port, 0, count, value_of=lambda number: bench.values[number % VALUES])
             with running.client(timeout=LOADING_SECONDS_MAX) as client:
                 client.call("SAVE")
@@ -150,6 +153,7 @@ def snapshot(bench):
     count = bench.options.keys
     flags = ["--rate", str(bench.options.rate), "--connections", "50", "--keys", str(count), "--key-prefix", "key:", "--value-size", "100", "--mix", "get:100"]
     with bench.ours("none", "snapshot") as server:
+        wait_loaded(server, 0)
         fill(server.port, 0, count, value_of=lambda number: bench.values[number % VALUES])
         without, during, saves, peaks = [], [], 0, []
         for _ in range(bench.options.rounds):
