@@ -286,8 +286,9 @@ impl Shard {
 
     #[cold]
     fn evict(&mut self, now: u64) -> bool {
+        self.free_doomed_larges(DOOMED_PER_CALL);
         self.free_doomed(DOOMED_PER_CALL);
-        let mut may_go_on = !self.doomed.is_empty();
+        let mut may_go_on = !self.doomed.is_empty() || self.larges.has_doomed();
         for _ in 0..EVICTIONS_PER_CALL {
             if !self.is_over_budget() {
                 return true;

@@ -38,6 +38,7 @@ impl Shard {
             self.fire(&batch, now);
         }
         if left > 0 {
+            left = left.saturating_sub(self.free_doomed_larges(left));
             left = left.saturating_sub(self.free_doomed(left));
         }
         self.sweep(left);
@@ -50,7 +51,7 @@ impl Shard {
     /// The earliest moment at which [`Shard::tick`] has something to do; may be early, never late. In the past if there
     /// is work left over that has no time of its own.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        if !self.doomed.is_empty() || self.wheel.is_sweeping() {
+        if !self.doomed.is_empty() || self.larges.has_doomed() || self.wheel.is_sweeping() {
             return Some(Deadline(0));
         }
         self.wheel.next_at().map(Deadline)
@@ -58,7 +59,10 @@ impl Shard {
 
     /// Records that put-off work has still to touch: cleared databases, entries on their way down the wheel.
     pub fn backlog(&self) -> usize {
-        self.wheel.due_len() + self.wheel.opening_len() + self.doomed.iter().map(|keyspace| keyspace.len()).sum::<usize>()
+        self.wheel.due_len()
+            + self.wheel.opening_len()
+            + self.larges.doomed_len()
+            + self.doomed.iter().map(|keyspace| keyspace.len()).sum::<usize>()
     }
 
     /// Whether keys that are removed because their time has come are remembered until [`Shard::drain_expired`] tells of them.
@@ -203,6 +207,7 @@ impl Shard {
                 if let Some(ahead) = handles.get(index + BATCH) {
                     self.heap.prefetch(*ahead);
                 }
+                self.doom_large(handles[index]);
                 self.release(handles[index]);
             }
             handles.clear();

@@ -59,7 +59,7 @@ impl KeySeed {
     }
 
     #[inline]
-    fn hash(&self, bytes: &[u8]) -> u32 {
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
         let mut hasher = foldhash::fast::FixedState::with_seed(self.0).build_hasher();
         hasher.write(bytes);
         // The high half: foldhash mixes it last.

@@ -6,6 +6,7 @@
 
 mod arena;
 mod chance;
+mod collection;
 pub mod command;
 pub mod evict;
 mod expire;
@@ -28,6 +29,7 @@ pub mod wheel;
 pub mod wire;
 
 pub use arena::Ground;
+pub use collection::PackLimits;
 pub use evict::{Eviction, Lfu};
 pub use key::{Db, Key, KeySeed, PartitionId};
 pub use shard::{Deadline, Found, Inspected, Kind, Shard, ShardConfig, Usage};

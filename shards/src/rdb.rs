@@ -12,7 +12,9 @@ mod source;
 mod structure;
 mod writer;
 
+use crate::collection::pack::Pack;
 use crate::number::{self, Digits};
+use crate::record::Kind;
 use std::borrow::Cow;
 
 pub use crc64::{crc64, crc64_append};
@@ -62,6 +64,11 @@ const FOOTER_BYTES: usize = 2 + 8;
 pub const FRAME_BYTES: usize = 1 + FOOTER_BYTES;
 
 const TYPE_STRING: u8 = 0;
+// The plain forms: every version reads them.
+const TYPE_LIST: u8 = 1;
+const TYPE_SET: u8 = 2;
+const TYPE_HASH: u8 = 4;
+const TYPE_SORTED_SET: u8 = 5;
 
 // The first two bits of a length, and what the other six mean.
 const LEN_6_BIT: u8 = 0;
@@ -80,12 +87,44 @@ pub const STRING_BYTES_MAX: usize = crate::wire::Limits::OPEN.bulk_bytes_max;
 /// Shorter strings are not worth packing. As in Redis.
 const PACKED_BYTES_MIN: usize = 21;
 
-/// Appends the payload of a string: its encoding, the version, the checksum.
+/// The number of a kind of value in the form that is written.
+fn type_of(kind: Kind) -> u8 {
+    match kind {
+        Kind::String => TYPE_STRING,
+        Kind::List => TYPE_LIST,
+        Kind::Set => TYPE_SET,
+        Kind::SortedSet => TYPE_SORTED_SET,
+        Kind::Hash => TYPE_HASH,
+    }
+}
+
+/// Appends a value: a string's bytes, or a collection's packed elements.
+fn encode_value(kind: Kind, value: &[u8], text: fn(&[u8], &mut Vec<u8>), out: &mut Vec<u8>) {
+    if kind == Kind::String {
+        return text(value, out);
+    }
+    let pack = Pack::trusted(value);
+    encode_length(pack.len(), out);
+    match kind {
+        Kind::SortedSet => pack.scored().for_each(|(member, score)| {
+            text(member, out);
+            out.extend_from_slice(&score.to_le_bytes());
+        }),
+        _ => pack.iter().for_each(|element| text(element, out)),
+    }
+}
+
+/// Appends the payload of a string.
 pub fn encode_string(value: &[u8], out: &mut Vec<u8>) {
+    encode(Kind::String, value, out);
+}
+
+/// Appends the payload of a value, a string's bytes or a collection's packed elements: its encoding, the version, the checksum.
+pub(crate) fn encode(kind: Kind, value: &[u8], out: &mut Vec<u8>) {
     let from = out.len();
     out.reserve(value.len() + 16 + FOOTER_BYTES);
-    out.push(TYPE_STRING);
-    encode_text(value, out);
+    out.push(type_of(kind));
+    encode_value(kind, value, encode_text, out);
     out.extend_from_slice(&VERSION_WRITTEN.to_le_bytes());
     let checksum = crc64(&out[from..]);
     out.extend_from_slice(&checksum.to_le_bytes());

@@ -6,6 +6,7 @@
 //! place. A 16 B key with a 16 B value takes 38 bytes, 44 with a deadline. Bytes of our own heap are trusted; bytes from
 //! anywhere else pass [`Record::check`] first, which proves the layout and that the lengths add up.
 
+use crate::collection::pack::Pack;
 use rkyv::Portable;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor;
@@ -13,9 +14,51 @@ use rkyv::rend::unaligned::u32_ule;
 
 /// What a value is. The nibble that records carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Kind {
     /// Bytes.
-    String,
+    String = 0,
+    /// Elements in order.
+    List = 1,
+    /// Members, each once.
+    Set = 2,
+    /// Members, each once, in the order of their scores.
+    SortedSet = 3,
+    /// Fields with values.
+    Hash = 4,
+}
+
+impl Kind {
+    /// Every kind there is.
+    pub const ALL: [Kind; 5] = [Kind::String, Kind::List, Kind::Set, Kind::SortedSet, Kind::Hash];
+}
+
+/// A kind, and whether the value is the number of a large collection. The nibble that records carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u8);
+
+impl Tag {
+    /// A value that is in its record.
+    #[inline]
+    pub(crate) const fn of(kind: Kind) -> Tag {
+        Tag(kind as u8)
+    }
+
+    /// A collection that is elsewhere. Means something in one shard's memory only.
+    #[inline]
+    pub(crate) const fn large(kind: Kind) -> Tag {
+        Tag(kind as u8 | KIND_LARGE)
+    }
+
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        Kind::ALL[usize::from(self.0 & !KIND_LARGE)]
+    }
+
+    #[inline]
+    pub(crate) fn is_large(self) -> bool {
+        self.0 & KIND_LARGE != 0
+    }
 }
 
 /// Milliseconds since 1970 at which a key stops existing.
@@ -68,7 +111,8 @@ const DEADLINE_BYTES: usize = 6;
 const _: () = assert!(HEAD_BYTES == 6 && LONG_BYTES == 8 && align_of::<Head>() == 1 && align_of::<LongLengths>() == 1);
 
 const KIND_MASK: u8 = 0x0F;
-const KIND_STRING: u8 = 0;
+/// The value is not the collection but its number.
+const KIND_LARGE: u8 = 0x08;
 /// Not a record any more: a slot kept until the wheel has forgotten its handle.
 const KIND_DEAD: u8 = 0x0F;
 const FLAG_DEADLINE: u8 = 0x10;
@@ -130,7 +174,8 @@ impl<'a> Record<'a> {
     pub(crate) fn check(bytes: &'a [u8]) -> Result<Record<'a>, MalformedRecord> {
         let head = bytes.get(..HEAD_BYTES).ok_or(MalformedRecord)?;
         let head = rkyv::access::<Head, rancor::Failure>(head).map_err(|_| MalformedRecord)?;
-        if head.kind_flags & KIND_MASK != KIND_STRING || head.kind_flags & (FLAG_ARMED | FLAG_EXTENDED) != 0 {
+        let Some(kind) = Kind::ALL.get(usize::from(head.kind_flags & KIND_MASK)) else { return Err(MalformedRecord) };
+        if head.kind_flags & (FLAG_ARMED | FLAG_EXTENDED) != 0 {
             return Err(MalformedRecord);
         }
         let record = Record(bytes);
@@ -139,7 +184,10 @@ impl<'a> Record<'a> {
         }
         let is_long = head.kind_flags & FLAG_LONG != 0;
         let blank = head.key_bytes == 0 && head.value_bytes == 0;
-        if is_long != record.shape().is_long() || (is_long && !blank) { Err(MalformedRecord) } else { Ok(record) }
+        if is_long != record.shape().is_long() || (is_long && !blank) || (*kind != Kind::String && !Pack::check(*kind, record.value())) {
+            return Err(MalformedRecord);
+        }
+        Ok(record)
     }
 
     /// Whole length if the parts that say so are there, without trusting anything.
@@ -186,8 +234,12 @@ impl<'a> Record<'a> {
 
     #[inline]
     pub(crate) fn kind(self) -> Kind {
-        debug_assert_eq!(self.head().kind_flags & KIND_MASK, KIND_STRING);
-        Kind::String
+        self.tag().kind()
+    }
+
+    #[inline]
+    pub(crate) fn tag(self) -> Tag {
+        Tag(self.head().kind_flags & KIND_MASK)
     }
 
     #[inline]
@@ -237,17 +289,16 @@ impl<'a> Record<'a> {
 }
 
 /// Writes a record over whatever `target` held; it is not armed. `target` may be longer.
-pub(crate) fn write(target: &mut [u8], kind: Kind, access: u32, deadline: Option<Deadline>, key: &[u8], value: &[u8]) {
-    let value_start = write_front(target, kind, access, deadline, key, value.len());
+pub(crate) fn write(target: &mut [u8], tag: Tag, access: u32, deadline: Option<Deadline>, key: &[u8], value: &[u8]) {
+    let value_start = write_front(target, tag, access, deadline, key, value.len());
     target[value_start..value_start + value.len()].copy_from_slice(value);
 }
 
 /// The same for all but the value. Returns where that starts.
-pub(crate) fn write_front(target: &mut [u8], kind: Kind, access: u32, deadline: Option<Deadline>, key: &[u8], value_bytes: usize) -> usize {
+pub(crate) fn write_front(target: &mut [u8], tag: Tag, access: u32, deadline: Option<Deadline>, key: &[u8], value_bytes: usize) -> usize {
     let shape = Shape { key_bytes: key.len(), value_bytes, has_deadline: deadline.is_some() };
     let [access_0, access_1, access_2, _] = access.to_le_bytes();
-    let Kind::String = kind;
-    let mut flags = KIND_STRING;
+    let Tag(mut flags) = tag;
     if shape.is_long() {
         flags |= FLAG_LONG;
         target[..HEAD_BYTES].copy_from_slice(&[flags, access_0, access_1, access_2, 0, 0]);
@@ -327,7 +378,7 @@ mod tests {
     fn written(deadline: Option<u64>, key: &[u8], value: &[u8]) -> Vec<u8> {
         let shape = Shape { key_bytes: key.len(), value_bytes: value.len(), has_deadline: deadline.is_some() };
         let mut bytes = vec![0xEE; shape.bytes()];
-        write(&mut bytes, Kind::String, 0x0012_3456, deadline.map(Deadline), key, value);
+        write(&mut bytes, Tag::of(Kind::String), 0x0012_3456, deadline.map(Deadline), key, value);
         bytes
     }
 
@@ -354,9 +405,16 @@ mod tests {
         for len in 0..good.len() {
             assert!(Record::check(&good[..len]).is_err(), "cut to {len}");
         }
-        for (flags, why) in
-            [(0x11, "unknown kind"), (0x1F, "dead"), (0x50, "armed"), (0x90, "extended"), (0x30, "long"), (0x00, "no deadline")]
-        {
+        for (flags, why) in [
+            (0x15, "unknown kind"),
+            (0x11, "not a list"),
+            (0x18, "large"),
+            (0x1F, "dead"),
+            (0x50, "armed"),
+            (0x90, "extended"),
+            (0x30, "long"),
+            (0x00, "no deadline"),
+        ] {
             let mut bad = good.clone();
             bad[0] = flags;
             assert!(Record::check(&bad).is_err(), "{why}");

@@ -4,7 +4,7 @@
 //! steps: a record that is there throughout is met exactly once.
 
 use crate::key::{Db, PARTITION_COUNT, PartitionId};
-use crate::record::Deadline;
+use crate::record::{Deadline, Kind};
 use crate::shard::{Cursor, Found, Shard};
 use crate::slot::Slot;
 use crate::table::TableStats;
@@ -95,11 +95,34 @@ impl Shard {
         let mut digest = 0;
         self.walk(db, Cursor::default(), PARTITION_COUNT, &mut |found| {
             if let Some(found) = found.filter(|found| found.deadline.is_none_or(|deadline| deadline.0 > now)) {
-                digest ^= digest_of(found);
+                digest ^= match found.kind {
+                    Kind::String => digest_of(found),
+                    _ => self.digest_of_collection(db, found),
+                };
             }
             true
         });
         digest
+    }
+
+    /// The same whether the collection is packed or large, and in whichever order its members are kept.
+    fn digest_of_collection(&self, db: Db, found: &Found<'_>) -> u64 {
+        let view = self.peek_view(db, &self.key(found.key), found.kind, 0).ok().flatten().expect("it was found a moment ago");
+        let mut digest = RecordDigest::new(found.key, view.len());
+        let mut members = 0;
+        let of_parts = |parts: &[&[u8]]| {
+            let mut digest = RecordDigest::new(parts[0], parts.len());
+            parts[1..].iter().for_each(|part| digest.value(part));
+            digest.finish(None)
+        };
+        match found.kind {
+            Kind::String | Kind::List => view.visit(&mut |element| digest.value(&of_parts(&[element]).to_le_bytes())),
+            Kind::Set => view.visit(&mut |member| members ^= of_parts(&[member])),
+            Kind::Hash => view.visit_pairs(&mut |field, value| members ^= of_parts(&[field, value])),
+            Kind::SortedSet => view.visit_scored(&mut |member, score| members ^= of_parts(&[member, &score.to_le_bytes()])),
+        }
+        digest.value(&u64::to_le_bytes(members));
+        digest.finish(found.deadline)
     }
 
     /// What the tables of a database are made of.

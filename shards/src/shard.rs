@@ -7,16 +7,18 @@
 
 use crate::arena::Ground;
 use crate::chance::Chance;
+use crate::collection::{LargeId, Larges, PackLimits};
 use crate::evict::{self, Eviction, Lfu, Pool, Victims};
 use crate::heap::{Handle, Heap, RECORD_BYTES_MAX};
 use crate::key::{Db, Key, KeySeed, PartitionId};
 use crate::keyspace::Keyspace;
-use crate::record::{self, Record, Shape};
+use crate::record::{self, Record, Shape, Tag};
 use crate::replay::Replaying;
 use crate::slot::Slot;
 use crate::snapshot::{NOT_WALKING, Walk};
 use crate::table::Place;
 use crate::wheel::Wheel;
+use std::borrow::Cow;
 
 pub use crate::record::{Deadline, Kind, MalformedRecord};
 
@@ -49,7 +51,7 @@ pub struct Found<'a> {
     pub key: &'a [u8],
     /// What the value is.
     pub kind: Kind,
-    /// The value's bytes.
+    /// The value's bytes; of a collection, its packed elements, and nothing of a large one.
     pub value: &'a [u8],
     /// When it stops existing.
     pub deadline: Option<Deadline>,
@@ -58,7 +60,9 @@ pub struct Found<'a> {
 impl<'a> Found<'a> {
     #[inline]
     pub(crate) fn new(record: Record<'a>) -> Found<'a> {
-        Found { key: record.key(), kind: record.kind(), value: record.value(), deadline: record.deadline() }
+        let tag = record.tag();
+        let value = if tag.is_large() { &[] } else { record.value() };
+        Found { key: record.key(), kind: tag.kind(), value, deadline: record.deadline() }
     }
 }
 
@@ -131,6 +135,9 @@ pub struct Shard {
     pub(crate) doomed: Vec<Keyspace>,
     /// Slots of records that are gone while the wheel holds their handle, and their bytes.
     pub(crate) dead: Dead,
+    /// Collections that are not packed in their records.
+    pub(crate) larges: Larges,
+    pub(crate) pack_limits: PackLimits,
     pub(crate) counts: Counts,
     /// How often anything changed that a log must know of; see [`Shard::changes`].
     changes: u64,
@@ -167,6 +174,8 @@ impl Shard {
             dbs: (0..config.db_count).map(|_| Keyspace::default()).collect(),
             doomed: Vec::new(),
             dead: Dead::default(),
+            larges: Larges::default(),
+            pack_limits: PackLimits::default(),
             counts: Counts::default(),
             changes: 0,
             walked: NOT_WALKING,
@@ -253,7 +262,13 @@ impl Shard {
     }
 
     /// Puts a value, replacing whatever was there.
+    #[inline]
     pub fn put(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
+        self.put_tagged(db, key, Tag::of(kind), value, expiry, now);
+    }
+
+    /// The same for a large collection, whose value is its number. What was there is let go, large collections included.
+    pub(crate) fn put_tagged(&mut self, db: Db, key: &Key<'_>, tag: Tag, value: &[u8], expiry: Expiry, now: u64) {
         self.changes += 1;
         let located = self.locate(db, key);
         if self.walked == key.partition().0 {
@@ -274,7 +289,7 @@ impl Shard {
         let bytes = Shape { key_bytes: key.bytes.len(), value_bytes: value.len(), has_deadline: deadline.is_some() }.bytes();
         let Some((place, handle)) = located else {
             let handle = self.heap.take(bytes);
-            record::write(self.heap.bytes_mut(handle), kind, access, deadline, key.bytes, value);
+            record::write(self.heap.bytes_mut(handle), tag, access, deadline, key.bytes, value);
             let keyspace = &mut self.dbs[usize::from(db.0)];
             keyspace.insert(&mut self.heap, key.partition(), key.hash, handle);
             keyspace.note_deadline(None, deadline);
@@ -284,17 +299,18 @@ impl Shard {
             self.counts.expired += 1;
             self.expired.note(db, key.bytes);
         }
+        self.doom_large(handle);
         let record = self.record(handle);
         let (old_deadline, armed) = (record.deadline(), record.is_armed());
         self.dbs[usize::from(db.0)].note_deadline(old_deadline, deadline);
         if self.heap.fits_exactly(handle, bytes) && may_stay_armed(armed, old_deadline, deadline) {
             let target = self.heap.bytes_mut(handle);
-            record::write(target, kind, access, deadline, key.bytes, value);
+            record::write(target, tag, access, deadline, key.bytes, value);
             record::set_armed(target, armed);
             return self.arm(handle, now);
         }
         let new = self.heap.take(bytes);
-        record::write(self.heap.bytes_mut(new), kind, access, deadline, key.bytes, value);
+        record::write(self.heap.bytes_mut(new), tag, access, deadline, key.bytes, value);
         self.replace(db, key.partition(), place, handle, new, now);
     }
 
@@ -324,7 +340,7 @@ impl Shard {
             handle = self.heap.take(room_for(bytes, shape.bytes()));
             let (source, target) = self.heap.bytes_pair(old, handle);
             let record = Record::trusted(source);
-            let start = record::write_front(target, record.kind(), record.access(), deadline, record.key(), value_bytes);
+            let start = record::write_front(target, record.tag(), record.access(), deadline, record.key(), value_bytes);
             let kept = value_bytes.min(shape.value_bytes);
             target[start..start + kept].copy_from_slice(&record.value()[..kept]);
             self.replace(db, key.partition(), place, old, handle, now);
@@ -374,7 +390,7 @@ impl Shard {
         let new = self.heap.take(bytes);
         let (source, target) = self.heap.bytes_pair(old, new);
         let record = Record::trusted(source);
-        record::write(target, record.kind(), record.access(), deadline, record.key(), record.value());
+        record::write(target, record.tag(), record.access(), deadline, record.key(), record.value());
         self.replace(db, key.partition(), place, old, new, now);
         true
     }
@@ -396,7 +412,8 @@ impl Shard {
             Usage::IdleMs(evict::idle_ms(record.access(), now))
         };
         let timer_bytes = if record.is_armed() { size_of::<u32>() } else { 0 };
-        Some(Inspected { memory_bytes: self.heap.bytes_of(handle) + ENTRY_BYTES + timer_bytes, usage })
+        let large_bytes = if record.tag().is_large() { self.larges.get(LargeId::of(record)).bytes(&self.heap) } else { 0 };
+        Some(Inspected { memory_bytes: self.heap.bytes_of(handle) + ENTRY_BYTES + timer_bytes + large_bytes, usage })
     }
 
     /// Makes eviction remember this of a live record, for `RESTORE`; nothing happens if the policy remembers the other
@@ -452,7 +469,7 @@ impl Shard {
     /// The whole record as bytes in its one layout, for another core, a log or a peer. `None` when absent.
     pub fn export(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Vec<u8>> {
         let (_, handle) = self.locate_live(db, key, now)?;
-        let mut bytes = self.record(handle).bytes().to_vec();
+        let mut bytes = self.whole(self.record(handle)).into_owned();
         // Whether a wheel holds it is this shard's own affair.
         record::set_armed(&mut bytes, false);
         Some(bytes)
@@ -462,7 +479,8 @@ impl Shard {
     /// `Err` if the bytes are not a record.
     pub fn import(&mut self, db: Db, key: &Key<'_>, record: &[u8], now: u64) -> Result<(), MalformedRecord> {
         let record = Record::check(record)?;
-        if self.locate(db, key).is_none() && record.key() == key.bytes {
+        let large = if record.kind() == Kind::String { None } else { self.unpacked(record.kind(), record.value()) };
+        if large.is_none() && self.locate(db, key).is_none() && record.key() == key.bytes {
             // The bytes as they are: a record has only one layout.
             self.changes += 1;
             if self.walked == key.partition().0 {
@@ -477,7 +495,10 @@ impl Shard {
             return Ok(());
         }
         let expiry = record.deadline().map_or(Expiry::Never, Expiry::At);
-        self.put(db, key, record.kind(), record.value(), expiry, now);
+        match large {
+            Some(id) => self.put_tagged(db, key, Tag::large(record.kind()), &id.bytes(), expiry, now),
+            None => self.put(db, key, record.kind(), record.value(), expiry, now),
+        }
         let (_, handle) = self.locate(db, key).expect("just put");
         record::set_access(self.heap.bytes_mut(handle), record.access());
         Ok(())
@@ -584,7 +605,50 @@ impl Shard {
         let keyspace = &mut self.dbs[usize::from(db.0)];
         keyspace.note_deadline(deadline, None);
         keyspace.remove(&mut self.heap, partition, place);
+        self.doom_large(handle);
         self.release(handle);
+    }
+
+    /// The record of a key that is there.
+    pub(crate) fn live_record(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Record<'_>> {
+        self.locate_live(db, key, now).map(|(_, handle)| self.record(handle))
+    }
+
+    /// Something is about to happen to what a record of this key names.
+    pub(crate) fn leave_before_change(&mut self, db: Db, key: &Key<'_>) {
+        if self.walked == key.partition().0 {
+            let old = self.locate(db, key).map(|(_, handle)| handle);
+            self.leave_before(db, key.hash, key.bytes, old);
+        }
+    }
+
+    /// What a live record names was changed in place.
+    pub(crate) fn note_change(&mut self, db: Db, key: &Key<'_>, now: u64) {
+        self.changes += 1;
+        if !self.no_touch
+            && let Some((_, handle)) = self.locate_live(db, key, now)
+        {
+            self.mark_used(handle, now);
+        }
+    }
+
+    /// The large collection that a record names, if it does, will not be found any more.
+    pub(crate) fn doom_large(&mut self, handle: Handle) {
+        let record = self.record(handle);
+        if record.tag().is_large() {
+            let id = LargeId::of(record);
+            self.larges.doom(id);
+        }
+    }
+
+    /// A record with all of its value: that of a large collection is made now. O(n) then.
+    pub(crate) fn whole<'s>(&self, record: Record<'s>) -> Cow<'s, [u8]> {
+        let Some(value) = self.flattened(record) else { return Cow::Borrowed(record.bytes()) };
+        let (key, deadline) = (record.key(), record.deadline());
+        let shape = Shape { key_bytes: key.len(), value_bytes: value.len(), has_deadline: deadline.is_some() };
+        let mut bytes = vec![0; shape.bytes()];
+        record::write(&mut bytes, Tag::of(record.kind()), record.access(), deadline, key, &value);
+        Cow::Owned(bytes)
     }
 }
 

@@ -1,16 +1,17 @@
 //! `DUMP` and `RESTORE`: a value as bytes that Redis and Valkey understand, and back.
 
 use super::{Call, texts};
+use crate::key::{Db, Key};
 use crate::rdb::{self, Decoded};
 use crate::shard::{Deadline, Expiry, Kind, Shard, Usage};
 
 /// `DUMP key`
 pub fn dump(shard: &mut Shard, call: &mut Call<'_, '_>) {
-    let Some(found) = shard.read(call.db, &call.key, call.now) else { return call.reply.null() };
-    let mut payload = Vec::new();
-    match found.kind {
-        Kind::String => rdb::encode_string(found.value, &mut payload),
+    if shard.read(call.db, &call.key, call.now).is_none() {
+        return call.reply.null();
     }
+    let mut payload = Vec::new();
+    shard.encode_value(call.db, &call.key, call.now, &mut payload);
     call.reply.bulk(&payload);
 }
 
@@ -43,6 +44,15 @@ pub fn restore(shard: &mut Shard, call: &mut Call<'_, '_>) {
         }
     }
     call.reply.ok();
+}
+
+impl Shard {
+    /// Appends the payload of a live key.
+    pub(crate) fn encode_value(&self, db: Db, key: &Key<'_>, now: u64, out: &mut Vec<u8>) {
+        let Some(record) = self.live_record(db, key, now) else { return };
+        let flattened = self.flattened(record);
+        rdb::encode(record.kind(), flattened.as_deref().unwrap_or(record.value()), out);
+    }
 }
 
 #[derive(Default)]

@@ -35,13 +35,14 @@ pub fn r#type(shard: &mut Shard, call: &mut Call<'_, '_>) {
 }
 
 impl Kind {
-    /// Every kind there is.
-    pub const ALL: [Kind; 1] = [Kind::String];
-
     /// As `TYPE` says it.
     pub fn name(self) -> &'static str {
         match self {
             Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "zset",
+            Kind::Hash => "hash",
         }
     }
 }

@@ -4,10 +4,9 @@
 //! must come once: a walk that began again ([`crate::snapshot::Step::Restart`]) has spoilt its file.
 
 use super::writer::{OPCODE_AUX, OPCODE_END, OPCODE_EXPIRE_MS, OPCODE_SELECT_DB};
-use super::{TYPE_STRING, VERSION_WRITTEN, crc64_append, encode_length, encode_text_plain};
+use super::{VERSION_WRITTEN, crc64_append, encode_length, encode_text_plain, encode_value, type_of};
 use crate::key::Db;
 use crate::log::LogError;
-use crate::record::Kind;
 use crate::snapshot::{Assembly, SnapshotItem};
 
 /// Keys on their way into a file, whole ones only. Keeps the pieces of at most one long record until it is whole.
@@ -39,13 +38,9 @@ impl Leaf {
                 out.push(OPCODE_EXPIRE_MS);
                 out.extend_from_slice(&deadline.0.to_le_bytes());
             }
-            match record.kind() {
-                Kind::String => {
-                    out.push(TYPE_STRING);
-                    encode_text_plain(record.key(), out);
-                    encode_text_plain(record.value(), out);
-                }
-            }
+            out.push(type_of(record.kind()));
+            encode_text_plain(record.key(), out);
+            encode_value(record.kind(), record.value(), encode_text_plain, out);
             if matches!(item, SnapshotItem::Slice { .. }) {
                 self.assembly = Assembly::default();
             }
@@ -107,6 +102,7 @@ mod tests {
     use super::*;
     use crate::key::{KeySeed, PartitionId};
     use crate::rdb::{Entry, Item, Reader, Value};
+    use crate::record::Kind;
     use crate::shard::{Deadline, Expiry, Shard, ShardConfig};
     use crate::snapshot::Step;
     use std::collections::BTreeMap;

@@ -62,6 +62,8 @@ struct Long {
     db: Db,
     key: Box<[u8]>,
     hash: u32,
+    /// All of it, as it was when the walk came to it, if it is a large collection: then what becomes of it does not matter.
+    frozen: Option<Vec<u8>>,
     /// Bytes that have left.
     offset: usize,
     digest: RecordDigest,
@@ -139,7 +141,7 @@ impl Shard {
         let mut left = records.max(1);
         let is_done = loop {
             if walk.long.front().is_some() {
-                self.step_long(&mut walk);
+                self.step_long(&mut walk, SLICE_BYTES);
             } else {
                 let (seen, is_end) = self.step_entries(&mut walk, left.min(ENTRIES_AHEAD));
                 left = left.saturating_sub(seen.max(1));
@@ -177,12 +179,12 @@ impl Shard {
     pub(crate) fn leave_before(&mut self, db: Db, hash: u32, key: &[u8], old: Option<Handle>) {
         let Some(mut walk) = self.walk.take() else { return };
         if (db.0, hash) < (walk.db, walk.hash) {
-            if let Some(index) = walk.long.iter().position(|long| long.db == db && *long.key == *key) {
+            if let Some(index) = walk.long.iter().position(|long| long.frozen.is_none() && long.db == db && *long.key == *key) {
                 self.leave_long(&mut walk, index);
             }
         } else if !walk.has_met(db.0, key) {
             if let Some(old) = old {
-                walk.give(db, Record::trusted(self.heap.bytes(old)));
+                walk.give(db, Record::trusted(&self.whole(self.record(old))));
             }
             walk.met.entry(db.0).or_default().insert(key.into());
             walk.met_bytes += key.len() + size_of::<Box<[u8]>>();
@@ -202,7 +204,7 @@ impl Shard {
     /// all of them, or has nothing to find in any, it is over.
     pub(crate) fn overturn_before(&mut self, dbs: &[Db]) {
         let Some(walk) = &mut self.walk else { return };
-        let is_walked = |db: &Db| db.0 < walk.db && walk.long.iter().all(|long| long.db != *db);
+        let is_walked = |db: &Db| db.0 < walk.db && walk.long.iter().all(|long| long.db != *db || long.frozen.is_some());
         // An empty one may have been full when the walk began, but all of that has left by now.
         let is_empty = |db: &Db| self.dbs[usize::from(db.0)].table(walk.partition).is_none_or(|table| table.len() == 0);
         if !dbs.iter().all(is_walked) && !dbs.iter().all(is_empty) {
@@ -215,18 +217,11 @@ impl Shard {
     /// Gives the rest of a long record that is about to change.
     fn leave_long(&self, walk: &mut Walk, index: usize) {
         if index == 0 {
-            if let Some(record) = self.long_record(walk) {
-                walk.give_slice(record, usize::MAX);
-            }
+            self.step_long(walk, usize::MAX);
         } else if let Some(long) = walk.long.remove(index) {
             let record = self.record_of(walk.partition, &long).expect("it has not changed since the walk came to it");
             walk.give(long.db, record);
         }
-    }
-
-    fn long_record(&self, walk: &Walk) -> Option<Record<'_>> {
-        let long = walk.long.front()?;
-        Some(self.record_of(walk.partition, long).expect("it has not changed since the walk came to it"))
     }
 
     fn record_of(&self, partition: PartitionId, long: &Long) -> Option<Record<'_>> {
@@ -235,9 +230,21 @@ impl Shard {
         Some(self.record(handle))
     }
 
-    fn step_long(&self, walk: &mut Walk) {
-        if let Some(record) = self.long_record(walk) {
-            walk.give_slice(record, SLICE_BYTES);
+    /// The next piece of the first long record.
+    fn step_long(&self, walk: &mut Walk, bytes_max: usize) {
+        let Some(long) = walk.long.front_mut() else { return };
+        match long.frozen.take() {
+            Some(bytes) => {
+                walk.give_slice(Record::trusted(&bytes), bytes_max);
+                if let Some(long) = walk.long.front_mut().filter(|long| long.offset > 0) {
+                    long.frozen = Some(bytes);
+                }
+            }
+            None => {
+                let long = walk.long.front().expect("seen above");
+                let record = self.record_of(walk.partition, long).expect("it has not changed since the walk came to it");
+                walk.give_slice(record, bytes_max);
+            }
         }
     }
 
@@ -263,11 +270,16 @@ impl Shard {
             if walk.has_met(db.0, record.key()) {
                 continue;
             }
-            if record.bytes().len() <= RECORD_BYTES_WHOLE_MAX {
-                walk.give(*db, record);
-            } else if !record.is_over(walk.clock_ms) {
-                let digest = RecordDigest::new(record.key(), record.value().len());
-                walk.long.push_back(Long { db: *db, key: record.key().into(), hash: *hash, offset: 0, digest });
+            if record.is_over(walk.clock_ms) {
+                continue;
+            }
+            let whole = self.whole(record);
+            if whole.len() <= RECORD_BYTES_WHOLE_MAX {
+                walk.give(*db, Record::trusted(&whole));
+            } else {
+                let digest = RecordDigest::new(record.key(), Record::trusted(&whole).value().len());
+                let frozen = record.tag().is_large().then(|| whole.into_owned());
+                walk.long.push_back(Long { db: *db, key: record.key().into(), hash: *hash, frozen, offset: 0, digest });
             }
         }
         (entries.len(), usize::from(walk.db) == self.dbs.len())
