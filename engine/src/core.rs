@@ -756,6 +756,7 @@ impl<K: Kernel> Core<K> {
         self.executor.watch_slow(&settings);
         let lfu = Lfu { log_factor: settings.lfu_log_factor.into(), decay_minutes: settings.lfu_decay_minutes.into() };
         self.executor.shard.set_eviction(settings.policy, lfu);
+        self.executor.shard.set_pack_limits(settings.pack_limits);
         self.apply_durability(&settings);
         self.replication.apply(&settings);
         self.executor.settings = settings;

@@ -14,6 +14,7 @@ use netio::MonotonicNs;
 use shards::command::spec::KeyAccess;
 use shards::command::{Command, Keys, Spread, keys_of};
 use shards::log::{Body, Cores, Entry, Lsn, PARTITION_ALL, Part, PartMode, Words, encode, encode_command, gap, gap_filled};
+use shards::retold::Retold;
 use shards::wire::{Args, Span};
 use shards::{Db, Key, PartitionId, Shard};
 use std::collections::VecDeque;
@@ -299,6 +300,9 @@ impl Journal {
     /// Appends what a command did that has just changed something.
     #[inline(never)]
     pub fn record(&mut self, shard: &Shard, job: &Job<'_>, command: &Command) {
+        if let Some(retold) = shard.retold() {
+            return self.record_retold(shard, job, retold);
+        }
         let plain = !self.mixed && self.part.is_none();
         if plain && command.spread == Spread::Single && command.keys != Keys::None {
             return self.append_command(job, job.key.partition());
@@ -335,6 +339,23 @@ impl Journal {
         self.append(partition.0, job.db, job.now, Body::Command(Words::write(job.args, &mut words)), false);
         self.words = words;
         self.note_keys(shard, job.args, command);
+    }
+
+    /// What a command came to, as one group.
+    fn record_retold(&mut self, shard: &Shard, job: &Job<'_>, retold: &Retold) {
+        if self.ladder.level(job.db) == Level::None {
+            return;
+        }
+        let mut words = std::mem::take(&mut self.words);
+        let commands = retold.commands();
+        let count = commands.len();
+        for (nth, args) in commands.enumerate() {
+            let key = shard.key(args.get(1));
+            self.append(key.partition().0, job.db, job.now, Body::Command(Words::write(args, &mut words)), nth + 1 < count);
+            self.note_key(&key);
+        }
+        self.words = words;
+        self.close_if_large();
     }
 
     /// One command for each partition, with that partition's keys, as one group.

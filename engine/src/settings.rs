@@ -7,6 +7,7 @@ use crate::durability::{Ladder, Level};
 use crate::keys::Keys;
 use crate::seal::Compression;
 use netio::Listen;
+use shards::PackLimits;
 use shards::evict::Eviction;
 use std::fmt;
 use std::fs;
@@ -101,6 +102,8 @@ pub struct Settings {
     pub replica_ping_s: u32,
     /// Seconds without a word after which a replica is let go.
     pub replica_timeout_s: u32,
+    /// Up to which size collections are packed in their records.
+    pub pack_limits: PackLimits,
     /// Values of parameters that tools set and read and that change nothing here.
     pub inert: Vec<(&'static str, String)>,
 }
@@ -213,6 +216,7 @@ impl Default for Settings {
             backlog_ttl_s: 3600,
             replica_ping_s: 10,
             replica_timeout_s: 60,
+            pack_limits: PackLimits::default(),
             inert: INERT.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         }
     }
@@ -241,8 +245,6 @@ const INERT: &[(&str, &str)] = &[
     ("auto-aof-rewrite-percentage", "100"),
     ("close-on-oom", "no"),
     ("dynamic-hz", "yes"),
-    ("hash-max-listpack-entries", "512"),
-    ("hash-max-listpack-value", "64"),
     ("hz", "10"),
     ("lazyfree-lazy-eviction", "no"),
     ("lazyfree-lazy-expire", "no"),
@@ -250,18 +252,14 @@ const INERT: &[(&str, &str)] = &[
     ("lazyfree-lazy-user-del", "no"),
     ("lazyfree-lazy-user-flush", "no"),
     ("list-compress-depth", "0"),
-    ("list-max-listpack-size", "-2"),
     ("loglevel", "notice"),
     ("maxmemory-eviction-tenacity", "10"),
     ("notify-keyspace-events", ""),
     ("replica-read-only", "yes"),
     ("replica-serve-stale-data", "yes"),
-    ("set-max-intset-entries", "512"),
     ("slave-read-only", "yes"),
     ("stop-writes-on-bgsave-error", "yes"),
     ("stream-node-max-entries", "100"),
-    ("zset-max-listpack-entries", "128"),
-    ("zset-max-listpack-value", "64"),
 ];
 
 fn number<T: std::str::FromStr + PartialOrd + fmt::Display>(text: &str, min: T, max: T) -> Result<T, String> {
@@ -472,6 +470,18 @@ pub static SETTINGS: &[Setting] = &[
         set: Some(|s, text| if yes_no(text)? { reload_keys(s) } else { Ok(()) }),
     },
     Setting {
+        name: "hash-max-listpack-entries",
+        summary: "Fields up to which a hash is packed in its record.",
+        get: |s| s.pack_limits.hash.0.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.hash.0 = limit)),
+    },
+    Setting {
+        name: "hash-max-listpack-value",
+        summary: "Bytes of a field or a value up to which a hash is packed in its record.",
+        get: |s| s.pack_limits.hash.1.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.hash.1 = limit)),
+    },
+    Setting {
         name: "hello-server",
         summary: "What HELLO says this server is; some clients refuse anything but redis.",
         get: |s| s.hello_server.clone(),
@@ -508,6 +518,12 @@ pub static SETTINGS: &[Setting] = &[
         summary: "How much harder each step of the LFU counter is.",
         get: |s| s.lfu_log_factor.to_string(),
         set: Some(|s, text| number(text, 0, u8::MAX).map(|v| s.lfu_log_factor = v)),
+    },
+    Setting {
+        name: "list-max-listpack-size",
+        summary: "Elements up to which a list is packed in its record; -1 to -5 for 4, 8, 16, 32 or 64 KiB instead.",
+        get: |s| s.pack_limits.list.to_string(),
+        set: Some(|s, text| number(text, -5, i64::from(i32::MAX)).map(|limit| s.pack_limits.list = limit)),
     },
     Setting {
         name: "log-compression",
@@ -611,6 +627,24 @@ pub static SETTINGS: &[Setting] = &[
         set: Some(|_, text| if text.is_empty() { Ok(()) } else { Err("snapshots are not available without a log directory".into()) }),
     },
     Setting {
+        name: "set-max-intset-entries",
+        summary: "Members up to which a set of whole numbers is packed in its record.",
+        get: |s| s.pack_limits.int_set.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.int_set = limit)),
+    },
+    Setting {
+        name: "set-max-listpack-entries",
+        summary: "Members up to which a set is packed in its record.",
+        get: |s| s.pack_limits.set.0.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.set.0 = limit)),
+    },
+    Setting {
+        name: "set-max-listpack-value",
+        summary: "Bytes of a member up to which a set is packed in its record.",
+        get: |s| s.pack_limits.set.1.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.set.1 = limit)),
+    },
+    Setting {
         name: "slowlog-log-slower-than",
         summary: "Microseconds from which a command is kept in the slow log; negative keeps none.",
         get: |s| s.slowlog_slower_than_us.to_string(),
@@ -676,6 +710,18 @@ pub static SETTINGS: &[Setting] = &[
         get: |s| format!("{:o}", s.unix_socket_mode.unwrap_or(0)),
         set: None,
     },
+    Setting {
+        name: "zset-max-listpack-entries",
+        summary: "Members up to which a sorted set is packed in its record.",
+        get: |s| s.pack_limits.sorted_set.0.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.sorted_set.0 = limit)),
+    },
+    Setting {
+        name: "zset-max-listpack-value",
+        summary: "Bytes of a member up to which a sorted set is packed in its record.",
+        get: |s| s.pack_limits.sorted_set.1.to_string(),
+        set: Some(|s, text| number(text, 0, usize::MAX >> 1).map(|limit| s.pack_limits.sorted_set.1 = limit)),
+    },
 ];
 
 impl Settings {
@@ -683,7 +729,8 @@ impl Settings {
     pub fn changed(&self, changes: &[(String, String)]) -> Result<Settings, String> {
         let mut next = self.clone();
         for (index, (name, value)) in changes.iter().enumerate() {
-            let name = name.to_ascii_lowercase();
+            // What Redis called them before version 7.
+            let name = name.to_ascii_lowercase().replace("-max-ziplist-", "-max-listpack-");
             if changes[..index].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(&name)) {
                 return Err(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - duplicate parameter"));
             }

@@ -20,6 +20,7 @@ pub mod number;
 pub mod rdb;
 mod record;
 mod replay;
+pub mod retold;
 mod scan;
 pub mod shard;
 pub mod slot;

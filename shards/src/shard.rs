@@ -14,6 +14,7 @@ use crate::key::{Db, Key, KeySeed, PartitionId};
 use crate::keyspace::Keyspace;
 use crate::record::{self, Record, Shape, Tag};
 use crate::replay::Replaying;
+use crate::retold::Retold;
 use crate::slot::Slot;
 use crate::snapshot::{NOT_WALKING, Walk};
 use crate::table::Place;
@@ -53,6 +54,8 @@ pub struct Found<'a> {
     pub kind: Kind,
     /// The value's bytes; of a collection, its packed elements, and nothing of a large one.
     pub value: &'a [u8],
+    /// It is a large collection, whose elements are not in its record.
+    pub is_large: bool,
     /// When it stops existing.
     pub deadline: Option<Deadline>,
 }
@@ -62,7 +65,7 @@ impl<'a> Found<'a> {
     pub(crate) fn new(record: Record<'a>) -> Found<'a> {
         let tag = record.tag();
         let value = if tag.is_large() { &[] } else { record.value() };
-        Found { key: record.key(), kind: tag.kind(), value, deadline: record.deadline() }
+        Found { key: record.key(), kind: tag.kind(), value, is_large: tag.is_large(), deadline: record.deadline() }
     }
 }
 
@@ -148,6 +151,7 @@ pub struct Shard {
     pub(crate) victims: Victims,
     pub(crate) expired: Victims,
     pub(crate) replaying: Replaying,
+    pub(crate) retold: Retold,
     pub(crate) chance: Chance,
     pub(crate) eviction: Eviction,
     pub(crate) lfu: Lfu,
@@ -183,6 +187,7 @@ impl Shard {
             victims: Victims::default(),
             expired: Victims::default(),
             replaying: Replaying::default(),
+            retold: Retold::default(),
             chance: Chance::new(config.chance_seed),
             eviction: Eviction::default(),
             lfu: Lfu::default(),

@@ -11,8 +11,9 @@ use crate::hold::JointId;
 use crate::journal::{other_db, written};
 use crate::parcel::Ticket;
 use crate::placement::CoreId;
-use shards::command::{COMMANDS_BY_NUMBER, Command, Keys};
+use shards::command::{COMMANDS_BY_NUMBER, Command, Keys, Spread};
 use shards::number::Digits;
+use shards::retold::Retold;
 use shards::shard::Kind;
 use shards::wire::Args;
 use shards::{Db, Key, Shard};
@@ -91,8 +92,10 @@ impl Form {
     /// Anything that is not named here is said by its outcome: always right, and at worst longer.
     fn of(command: &Command) -> Form {
         match command.full_name {
-            "mset" | "del" | "unlink" | "setbit" | "setrange" => Form::Said,
-            "append" | "incr" | "incrby" | "decr" | "decrby" | "bitfield" => Form::Change,
+            "mset" | "del" | "unlink" => Form::Said,
+            // Those that would do the same to whatever is there still mind of which kind it is.
+            "append" | "incr" | "incrby" | "decr" | "decrby" | "bitfield" | "setbit" | "setrange" => Form::Change,
+            _ if matches!(command.group, "list" | "hash" | "set" | "sorted-set" | "geo") => Form::Change,
             "expire" | "expireat" | "pexpire" | "pexpireat" | "persist" | "getex" => Form::Deadline,
             _ => Form::Outcome,
         }
@@ -242,9 +245,12 @@ impl Effects {
             return;
         }
         let form = self.forms[usize::from(job.command)];
+        if let Some(retold) = shard.retold() {
+            return self.record_retold(shard, job, retold);
+        }
         match form {
             Form::Said => self.say_command(job),
-            Form::Change if self.knows(shard, job) => self.say_command(job),
+            Form::Change if command.spread == Spread::Single && self.knows(shard, job.db, &job.key, job.now) => self.say_command(job),
             Form::Deadline => self.say_deadline(shard, job.db, &job.key, job.now),
             Form::Change | Form::Outcome => {
                 let keys = written(command, job.args, job.db, other_db(command, job.args));
@@ -253,20 +259,39 @@ impl Effects {
         }
     }
 
+    /// Says what a command came to, or, where that is not right whatever a replica has, what its keys hold now.
+    fn record_retold(&mut self, shard: &Shard, job: &Job<'_>, retold: &Retold) {
+        let keys: Vec<(Db, &[u8])> = retold.commands().map(|args| (job.db, args.get(1))).collect();
+        if !keys.iter().all(|(db, key)| self.knows(shard, *db, &shard.key(key), job.now)) {
+            return self.record_keys(shard, &keys, job.now);
+        }
+        if keys.len() > 1 {
+            self.say(job.db, &[b"MULTI"]);
+        }
+        for args in retold.commands() {
+            self.select(job.db);
+            put_args(args, &mut self.chunk.bytes);
+        }
+        if keys.len() > 1 {
+            self.say(job.db, &[b"EXEC"]);
+        }
+    }
+
     /// Says what these keys hold now, together.
     pub fn record_keys(&mut self, shard: &Shard, keys: &[(Db, &[u8])], now: u64) {
         if !self.may_say() {
             return;
         }
-        let Some((first, _)) = keys.first() else { return };
-        if keys.len() > 1 {
+        let (Some((first, key)), Some((last, _))) = (keys.first(), keys.last()) else { return };
+        let is_one_command = keys.len() == 1 && shard.peek(*first, &shard.key(key), now).is_none_or(|found| found.kind == Kind::String);
+        if !is_one_command {
             self.say(*first, &[b"MULTI"]);
         }
         for (db, key) in keys {
             self.say_outcome(shard, *db, &shard.key(key), now);
         }
-        if keys.len() > 1 {
-            self.say(keys[keys.len() - 1].0, &[b"EXEC"]);
+        if !is_one_command {
+            self.say(*last, &[b"EXEC"]);
         }
     }
 
@@ -304,16 +329,16 @@ impl Effects {
     }
 
     /// Whether a replica has the key as it was before this change.
-    fn knows(&mut self, shard: &Shard, job: &Job<'_>) -> bool {
+    fn knows(&mut self, shard: &Shard, db: Db, key: &Key<'_>, now: u64) -> bool {
         let Some(walking) = &mut self.walking else { return true };
-        if job.key.partition().0 < walking.next {
+        if key.partition().0 < walking.next {
             return true;
         }
-        let is_long = shard.peek(job.db, &job.key, job.now).is_some_and(|found| found.value.len() > VALUE_BYTES_LONG);
+        let is_long = shard.peek(db, key, now).is_some_and(|found| found.is_large || found.value.len() > VALUE_BYTES_LONG);
         if !walking.heard || !is_long {
             return false;
         }
-        let key = (job.db, Box::from(job.key.bytes));
+        let key = (db, Box::from(key.bytes));
         if walking.known.contains(&key) {
             return true;
         }
@@ -325,13 +350,7 @@ impl Effects {
     }
 
     fn say_outcome(&mut self, shard: &Shard, db: Db, key: &Key<'_>, now: u64) {
-        let Some(found) = shard.peek(db, key, now) else { return self.say(db, &[b"DEL", key.bytes]) };
-        match (found.kind, found.deadline) {
-            (Kind::String, None) => self.say(db, &[b"SET", key.bytes, found.value]),
-            (Kind::String, Some(at)) => {
-                self.say(db, &[b"SET", key.bytes, found.value, b"PXAT", Digits::of_u64(at.0).as_bytes()]);
-            }
-        }
+        shard.remake(db, key, now, &mut |words| self.say(db, words));
     }
 
     fn say_deadline(&mut self, shard: &Shard, db: Db, key: &Key<'_>, now: u64) {

@@ -8,6 +8,7 @@
 
 pub(crate) mod members;
 pub(crate) mod pack;
+mod remake;
 
 use crate::heap::Heap;
 use crate::key::{Db, Key};
@@ -199,6 +200,11 @@ pub(crate) enum Open {
 }
 
 impl Shard {
+    /// Up to which size collections are packed. Those that are not packed any more stay as they are.
+    pub fn set_pack_limits(&mut self, limits: PackLimits) {
+        self.pack_limits = limits;
+    }
+
     /// Reads a collection for a client: counts a hit or a miss and marks it as used. `None` if there is no such key.
     ///
     /// # Errors

@@ -3,9 +3,8 @@
 //! Looking leaves no trace. `DEBUG` and `MEMORY` belong to the engine, which asks this file for the parts about one key.
 
 use super::{Call, texts};
-use crate::collection::View;
 use crate::collection::pack::Pack;
-use crate::key::{Db, Key};
+use crate::key::Key;
 use crate::number;
 use crate::rdb;
 use crate::shard::{Found, Inspected, Kind, Shard, Usage};
@@ -17,21 +16,20 @@ const EMBEDDED_BYTES_MAX: usize = 44;
 pub fn encoding(shard: &mut Shard, call: &mut Call<'_, '_>) {
     let key = call.key_at(shard, 2);
     match shard.peek(call.db, &key, call.now) {
-        Some(found) => call.reply.bulk(encoding_of(shard, call.db, &key, call.now, &found).as_bytes()),
+        Some(found) => call.reply.bulk(encoding_of(shard, &found).as_bytes()),
         None => call.reply.null(),
     }
 }
 
 /// What Redis would call the way it keeps such a value. Tools group keys by it; nothing here depends on it.
-fn encoding_of(shard: &Shard, db: Db, key: &Key<'_>, now: u64, found: &Found<'_>) -> &'static str {
-    let is_large = || matches!(shard.peek_view(db, key, found.kind, now), Ok(Some(View::Large(..))));
+fn encoding_of(shard: &Shard, found: &Found<'_>) -> &'static str {
     match found.kind {
         Kind::String if number::parse_i64(found.value).is_some() => "int",
         Kind::String if found.value.len() <= EMBEDDED_BYTES_MAX => "embstr",
         Kind::String => "raw",
-        Kind::List if is_large() => "quicklist",
-        Kind::SortedSet if is_large() => "skiplist",
-        Kind::Set | Kind::Hash if is_large() => "hashtable",
+        Kind::List if found.is_large => "quicklist",
+        Kind::SortedSet if found.is_large => "skiplist",
+        Kind::Set | Kind::Hash if found.is_large => "hashtable",
         Kind::Set if shard.pack_limits.fits_int_set(&Pack::trusted(found.value)) => "intset",
         _ => "listpack",
     }
@@ -109,7 +107,7 @@ fn debug_line(shard: &Shard, call: &Call<'_, '_>, key: &Key<'_>) -> Option<Strin
     let found = shard.peek(call.db, key, call.now)?;
     let mut payload = Vec::new();
     shard.encode_value(call.db, key, call.now, &mut payload);
-    let (encoding, serialized_bytes) = (encoding_of(shard, call.db, key, call.now, &found), payload.len() - rdb::FRAME_BYTES);
+    let (encoding, serialized_bytes) = (encoding_of(shard, &found), payload.len() - rdb::FRAME_BYTES);
     let (idle_seconds, used_seconds) = match inspected.usage {
         Usage::IdleMs(idle_ms) => (idle_ms / 1000, call.now.saturating_sub(idle_ms) / 1000),
         Usage::Frequency(_) => (0, call.now / 1000),
