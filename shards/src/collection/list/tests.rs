@@ -1,5 +1,8 @@
 use super::node::NODE_BYTES;
+use super::packed::PackedList;
 use super::*;
+use crate::collection::pack::Pack;
+use crate::record::Kind;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -171,5 +174,74 @@ fn what_goes_through_leaves_nothing_behind() {
         while list.pop(&mut heap, pop, |_| {}) {}
         list.check();
         assert!(list.bytes() <= NODE_BYTES, "{} bytes of nothing", list.bytes());
+    }
+}
+
+/// Around the length at which the count in front takes a second byte.
+#[derive(Clone, Debug)]
+enum PackedStep {
+    Push(bool, usize),
+    Pop(bool, usize),
+    Replace(usize, bool, usize),
+    Remove(usize, bool),
+    Trim(usize, usize),
+}
+
+fn packed_step() -> impl Strategy<Value = PackedStep> {
+    prop_oneof![
+        3 => (any::<bool>(), 1..5usize).prop_map(|(head, count)| PackedStep::Push(head, count)),
+        2 => (any::<bool>(), 0..5usize).prop_map(|(head, count)| PackedStep::Pop(head, count)),
+        4 => (0..128usize, any::<bool>(), 0..3usize).prop_map(|(index, is_new, length)| PackedStep::Replace(index, is_new, length)),
+        1 => (1..3usize, any::<bool>()).prop_map(|(most, head)| PackedStep::Remove(most, head)),
+        1 => (0..2usize, 0..2usize).prop_map(|(head, tail)| PackedStep::Trim(head, tail)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_packed_list_is_a_deque(first in 120..130usize, steps in prop::collection::vec(packed_step(), 1..30)) {
+        let (mut packed, mut model, mut number) = (PackedList::of(None), VecDeque::new(), 0u8);
+        let mut next = |length: usize| {
+            number = number.wrapping_add(1);
+            vec![number; length]
+        };
+        let push = |packed: &mut PackedList, model: &mut VecDeque<Vec<u8>>, head: bool, elements: Vec<Vec<u8>>| {
+            packed.push(end(head), elements.iter().map(|element| &element[..]));
+            elements.into_iter().for_each(|element| if head { model.push_front(element) } else { model.push_back(element) });
+        };
+        push(&mut packed, &mut model, false, (0..first).map(|_| next(1)).collect());
+        for step in steps {
+            match step {
+                PackedStep::Push(head, count) => push(&mut packed, &mut model, head, (0..count).map(|length| next(length)).collect()),
+                PackedStep::Pop(head, count) => {
+                    let mut popped = Vec::new();
+                    packed.pop(end(head), count, &mut |element| popped.push(Some(element.to_vec())));
+                    let wanted: Vec<_> = (0..count).map(|_| if head { model.pop_front() } else { model.pop_back() }).collect();
+                    prop_assert_eq!(popped, wanted);
+                }
+                PackedStep::Replace(index, is_new, length) => {
+                    let index = index.min(model.len() - 1);
+                    let element = next(length * 100);
+                    packed.replace(index, usize::from(!is_new), &element);
+                    if is_new { model.insert(index, element) } else { model[index] = element }
+                }
+                PackedStep::Remove(most, head) => {
+                    let equal = (0..model.len()).filter(|index| model[*index].is_empty());
+                    let mut equal: Vec<usize> = if head { equal.take(most).collect() } else { equal.collect::<Vec<_>>().into_iter().rev().take(most).collect() };
+                    prop_assert_eq!(packed.remove_equal(b"", most, end(head)), equal.len());
+                    equal.sort_unstable();
+                    equal.into_iter().rev().for_each(|index| drop(model.remove(index)));
+                }
+                PackedStep::Trim(head, tail) => {
+                    let keep = head..model.len() - tail;
+                    packed.trim(keep.clone());
+                    model.truncate(keep.end);
+                    model.drain(..keep.start);
+                }
+            }
+            prop_assert!(Pack::check(Kind::List, packed.bytes()));
+            prop_assert_eq!(packed.len(), model.len());
+            prop_assert!(packed.pack().iter().eq(model.iter()));
+        }
     }
 }
