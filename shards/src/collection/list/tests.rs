@@ -212,7 +212,7 @@ proptest! {
         push(&mut packed, &mut model, false, (0..first).map(|_| next(1)).collect());
         for step in steps {
             match step {
-                PackedStep::Push(head, count) => push(&mut packed, &mut model, head, (0..count).map(|length| next(length)).collect()),
+                PackedStep::Push(head, count) => push(&mut packed, &mut model, head, (0..count).map(&mut next).collect()),
                 PackedStep::Pop(head, count) => {
                     let mut popped = Vec::new();
                     packed.pop(end(head), count, &mut |element| popped.push(Some(element.to_vec())));
