@@ -109,6 +109,11 @@ impl Members {
         });
     }
 
+    /// Memory of the table that is outside of the heap.
+    pub(crate) fn directory_bytes(&self) -> usize {
+        self.table.directory_bytes()
+    }
+
     /// Memory of all elements and of the table.
     pub(crate) fn bytes(&self, _heap: &Heap) -> usize {
         let stats = self.table.stats();

@@ -6,6 +6,7 @@
 //! A command looks at a collection with [`Shard::view`], and changes one between [`Shard::open`] and [`Shard::close`]. What
 //! becomes of a large one that is removed is taken apart in slices by later ticks.
 
+pub(crate) mod list;
 pub(crate) mod members;
 pub(crate) mod pack;
 mod remake;
@@ -14,6 +15,7 @@ use crate::heap::Heap;
 use crate::key::{Db, Key};
 use crate::record::{Kind, Record, Tag};
 use crate::shard::{Expiry, Shard};
+use list::{End, List};
 use members::Members;
 use pack::{Pack, Packer};
 
@@ -46,6 +48,7 @@ impl Default for PackLimits {
 pub(crate) enum Large {
     Set(Members),
     Hash(Members),
+    List(List),
 }
 
 /// Names a large collection of one shard.
@@ -104,6 +107,19 @@ impl Larges {
         self.doomed.iter().map(Large::len).sum()
     }
 
+    /// Memory of all of them, doomed ones included, that the heap knows of but does not hold.
+    pub(crate) fn directory_bytes(&self) -> usize {
+        self.slots.iter().flatten().chain(&self.doomed).map(Large::directory_bytes).sum()
+    }
+
+    /// Proves of each what can be proved of it alone.
+    ///
+    /// # Panics
+    /// If something is not as it must be.
+    pub(crate) fn check(&self) {
+        self.slots.iter().flatten().chain(&self.doomed).for_each(Large::check);
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: LargeId) -> &Large {
         self.slots[id.0 as usize].as_ref().expect("its record is there")
@@ -120,6 +136,7 @@ impl Large {
     pub(crate) fn len(&self) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.len(),
+            Large::List(list) => list.len(),
         }
     }
 
@@ -129,6 +146,7 @@ impl Large {
         match self {
             Large::Set(members) => members.visit(heap, &mut |member, _| packer.push(member)),
             Large::Hash(members) => members.visit(heap, &mut |field, value| packer.push_pair(field, value)),
+            Large::List(list) => list.walk(0, End::Tail).for_each(|element| packer.push(element)),
         }
         packer
     }
@@ -137,6 +155,23 @@ impl Large {
     pub(crate) fn bytes(&self, heap: &Heap) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.bytes(heap),
+            Large::List(list) => list.bytes(),
+        }
+    }
+
+    /// Of that, what the heap knows of but does not hold.
+    fn directory_bytes(&self) -> usize {
+        match self {
+            Large::Set(members) | Large::Hash(members) => members.directory_bytes(),
+            Large::List(list) => list.bytes(),
+        }
+    }
+
+    /// Proves what can be proved of it alone.
+    fn check(&self) {
+        match self {
+            Large::Set(_) | Large::Hash(_) => {}
+            Large::List(list) => list.check(),
         }
     }
 
@@ -144,6 +179,7 @@ impl Large {
     fn free_some(&mut self, heap: &mut Heap, budget: usize) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.free_some(heap, budget),
+            Large::List(list) => list.free_some(heap, budget),
         }
     }
 }
@@ -169,6 +205,7 @@ impl View<'_> {
         match self {
             View::Packed(pack) => pack.iter().for_each(visit),
             View::Large(Large::Set(members), heap) => members.visit(heap, &mut |member, _| visit(member)),
+            View::Large(Large::List(list), _) => list.walk(0, End::Tail).for_each(visit),
             View::Large(Large::Hash(_), _) => unreachable!("a hash has pairs"),
         }
     }
@@ -301,9 +338,15 @@ impl Shard {
         let large = match kind {
             Kind::Set if !self.pack_limits.fits_set(&pack) => Large::Set(Members::of(pack.iter().map(|member| (member, &b""[..])), self)),
             Kind::Hash if !self.pack_limits.fits_hash(&pack) => Large::Hash(Members::of(pack.pairs(), self)),
+            Kind::List if !self.pack_limits.fits_list(pack.len(), packed.len()) => Large::List(List::of(pack.iter(), &mut self.heap)),
             _ => return None,
         };
         Some(self.larges.insert(large))
+    }
+
+    /// A part of a large collection that nobody can find any more.
+    pub(crate) fn doom_part(&mut self, part: Large) {
+        self.larges.doomed.push(part);
     }
 
     /// Takes large collections apart that nobody can find any more. How many elements were touched.
@@ -331,6 +374,16 @@ impl PackLimits {
     pub(crate) fn fits_set(&self, pack: &Pack<'_>) -> bool {
         let (count_max, bytes_max) = self.set;
         (pack.len() <= count_max && pack.iter().all(|member| member.len() <= bytes_max)) || self.fits_int_set(pack)
+    }
+
+    /// Whether a list of so many elements and so many packed bytes does.
+    pub(crate) fn fits_list(&self, count: usize, bytes: usize) -> bool {
+        /// Of a list that is limited by its elements, which may be long.
+        const BYTES_MAX: usize = 8 << 10;
+        match usize::try_from(self.list) {
+            Ok(count_max) => count <= count_max.max(1) && bytes <= BYTES_MAX,
+            Err(_) => bytes <= 2048 << self.list.clamp(-5, -1).unsigned_abs(),
+        }
     }
 
     /// Whether a set is one of few whole numbers.

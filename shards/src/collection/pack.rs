@@ -102,6 +102,14 @@ impl<'a> Pack<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Elements<'a>(&'a [u8]);
 
+impl Elements<'_> {
+    /// Bytes of those still to come.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
 

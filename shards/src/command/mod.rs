@@ -13,6 +13,7 @@ pub mod expire;
 pub mod introspect;
 pub mod keys;
 pub mod lcs;
+pub mod lists;
 pub mod object;
 pub mod scan;
 pub mod spec;

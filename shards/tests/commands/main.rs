@@ -5,6 +5,7 @@
 
 mod any_words; // every command with words it does not expect
 mod bits; // bit commands and ranges against one bit at a time
+mod lists; // list commands against a deque, whatever form a list has
 mod replay; // a log of what commands did gives the same data again
 mod scan; // what SCAN promises while keys come and go
 mod script; // the scripts, and the one function that plays them
@@ -62,6 +63,11 @@ fn looking_from_outside() {
 #[test]
 fn dump_and_restore() {
     script::check(include_str!("scripts/dump.script"));
+}
+
+#[test]
+fn lists() {
+    script::check(include_str!("scripts/lists.script"));
 }
 
 #[test]

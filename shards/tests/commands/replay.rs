@@ -110,6 +110,14 @@ fn plain() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// Lists that are not packed any more.
+fn long_list() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    (0..6u8, 0..4u8, 2..6usize, 1000..5000usize).prop_map(|(tag, key, count, bytes)| {
+        let words = [b"RPUSH".to_vec(), format!("{{{tag}}}{key}").into_bytes()];
+        words.into_iter().chain((0..count).map(|number| vec![b'1' + number as u8; bytes])).collect()
+    })
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Ask(u16, Vec<Vec<u8>>),
@@ -120,6 +128,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..DBS, plain()).prop_map(|(db, request)| Step::Ask(db, request)),
+        1 => (0..DBS, long_list()).prop_map(|(db, request)| Step::Ask(db, request)),
         12 => (0..DBS, request()).prop_map(|(db, request)| Step::Ask(db, request)),
         2 => (0..800u64).prop_map(Step::Pass),
         1 => Just(Step::Tick),

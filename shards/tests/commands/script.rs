@@ -63,6 +63,11 @@ impl Session {
         look(&self.shard, self.now)
     }
 
+    /// The same to do what happens between commands.
+    pub(super) fn with_shard_mut<T>(&mut self, work: impl FnOnce(&mut Shard, u64) -> T) -> T {
+        work(&mut self.shard, self.now)
+    }
+
     /// One request to its reply's bytes, by the table, as the engine does it for one core.
     pub(super) fn ask<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Vec<u8> {
         let mut bytes = Vec::new();
