@@ -204,7 +204,11 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"begin_search");
     write_search("index", &[("index", spec.first)], reply);
     reply.bulk(b"find_keys");
-    write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
+    if spec.is_counted {
+        write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)], reply);
+    } else {
+        write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
+    }
 }
 
 fn write_search(kind: &str, fields: &[(&str, i8)], reply: &mut Reply<'_>) {

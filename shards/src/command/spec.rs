@@ -109,13 +109,23 @@ impl Command {
         while command.key_specs[count].is_some() {
             count += 1;
         }
-        command.key_specs[count] = Some(KeySpec { first, last, step, access: KeyAccesses(bits) });
+        command.key_specs[count] = Some(KeySpec { first, last, step, is_counted: false, access: KeyAccesses(bits) });
         let last = if last < 0 { last } else { first + last };
         // Several specifications in a row make one range: `COPY source destination`.
         command.keys = match command.keys {
             Keys::Range { first, .. } => Keys::Range { first, last, step },
             _ => Keys::Range { first, last, step },
         };
+        command
+    }
+
+    /// Keys whose number is the argument at `count`, right behind it.
+    pub const fn keys_counted(self, count: i8, access: &[KeyAccess]) -> Command {
+        let mut command = self.keys(count, 0, 1, access);
+        command.keys = Keys::Counted { count };
+        if let Some(spec) = &mut command.key_specs[0] {
+            spec.is_counted = true;
+        }
         command
     }
 
@@ -221,6 +231,8 @@ pub struct KeySpec {
     pub last: i8,
     /// Distance between two keys.
     pub step: i8,
+    /// Whether `first` is not the first key but says how many follow it.
+    pub is_counted: bool,
     /// What is done to them.
     pub access: KeyAccesses,
 }

@@ -6,8 +6,10 @@
 mod bits;
 mod cluster;
 mod connection;
+mod hashes;
 mod keys;
 mod server;
+mod sets;
 mod strings;
 
 use super::spec::{Command, Handler, Keys};
@@ -15,8 +17,16 @@ use crate::number;
 use crate::wire::{Args, Reply};
 
 /// Every group's commands.
-const GROUPS: &[&[Command]] =
-    &[bits::COMMANDS, cluster::COMMANDS, connection::COMMANDS, keys::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const GROUPS: &[&[Command]] = &[
+    bits::COMMANDS,
+    cluster::COMMANDS,
+    connection::COMMANDS,
+    hashes::COMMANDS,
+    keys::COMMANDS,
+    server::COMMANDS,
+    sets::COMMANDS,
+    strings::COMMANDS,
+];
 
 /// How many commands there are, subcommands not counted.
 const TOP_COUNT: usize = {
@@ -419,6 +429,10 @@ mod tests {
         check("command", "command");
         check("command count", "command|count");
         check("CONFIG GET maxmemory", "config|get");
+        check("SINTERSTORE d a b", "sinterstore d,a,b");
+        check("SINTERCARD 2 a b LIMIT 1", "sintercard a,b");
+        check("SINTERCARD 9 a b", "sintercard a,b");
+        check("SINTERCARD x a b", "sintercard ");
     }
 
     #[test]
@@ -504,7 +518,8 @@ mod tests {
                 assert!(!command.subcommands.is_empty(), "{name}");
                 assert!(command.subcommands.iter().any(|subcommand| subcommand.name == "help"), "{name}");
             }
-            if matches!(command.spread, Spread::Sum | Spread::Gather | Spread::Each | Spread::Borrow) {
+            let counted = matches!(command.keys, Keys::Counted { .. }) && command.spread == Spread::Borrow;
+            if !counted && matches!(command.spread, Spread::Sum | Spread::Gather | Spread::Each | Spread::Borrow) {
                 let Keys::Range { first, last, step } = command.keys else { panic!("{name} spreads nothing") };
                 assert!(last < 0 || last >= first + step, "{name} has one key only");
             }
