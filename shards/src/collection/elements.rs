@@ -501,3 +501,6 @@ fn put_length(mut number: usize, target: &mut [u8]) {
     }
     target[last] = number as u8; // What is left are seven bits at most.
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,13 @@ fn dump_and_restore() {
 fn lcs() {
     script::check(include_str!("scripts/lcs.script"));
 }
+
+#[test]
+fn hashes() {
+    script::check(include_str!("scripts/hashes.script"));
+}
+
+#[test]
+fn sets() {
+    script::check(include_str!("scripts/sets.script"));
+}
