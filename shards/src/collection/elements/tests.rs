@@ -189,7 +189,8 @@ proptest! {
         }
         let partition = PartitionId::of(key.slot);
         loaded.loaded(partition);
-        prop_assert!(tally.add(&SnapshotItem::SectionEnd { partition: partition.0, count, digest }).is_ok());
+        let section_end = SnapshotItem::SectionEnd { partition: partition.0, count, digest };
+        prop_assert!(tally.add(&section_end).is_ok());
         prop_assert_eq!(loaded.digest(DB, NOW), expected);
         loaded.check();
     }
