@@ -58,6 +58,11 @@ impl KeySeed {
         KeySeed(seed)
     }
 
+    /// For tables of one command's own.
+    pub(crate) fn hashing(&self) -> foldhash::fast::FixedState {
+        foldhash::fast::FixedState::with_seed(self.0)
+    }
+
     #[inline]
     pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
         let mut hasher = foldhash::fast::FixedState::with_seed(self.0).build_hasher();

@@ -77,7 +77,8 @@ impl LongDouble {
         sum.is_finite().then_some(LongDouble { negative: large.negative && sum.mantissa != 0, ..sum })
     }
 
-    fn is_finite(self) -> bool {
+    /// Whether it is no infinity.
+    pub(crate) fn is_finite(self) -> bool {
         self.exponent != EXPONENT_INFINITE
     }
 }

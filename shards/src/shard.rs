@@ -230,6 +230,13 @@ impl Shard {
     /// it is removed instead.
     #[inline]
     pub fn read(&mut self, db: Db, key: &Key<'_>, now: u64) -> Option<Found<'_>> {
+        let handle = self.read_handle(db, key, now)?;
+        Some(Found::new(self.record(handle)))
+    }
+
+    /// [`Shard::read`], for those who want more than is told of what is found.
+    #[inline]
+    pub(crate) fn read_handle(&mut self, db: Db, key: &Key<'_>, now: u64) -> Option<Handle> {
         let Some((place, handle)) = self.locate(db, key) else {
             self.counts.misses += 1;
             return None;
@@ -243,7 +250,7 @@ impl Shard {
         if !self.no_touch {
             self.mark_used(handle, now);
         }
-        Some(Found::new(self.record(handle)))
+        Some(handle)
     }
 
     /// Whether reads and writes leave it as it was how recently or how often a key was used, for `CLIENT NO-TOUCH`. What is
@@ -564,7 +571,7 @@ impl Shard {
         }
         let directories: usize = self.dbs.iter().chain(&self.doomed).map(Keyspace::directory_bytes).sum();
         assert_eq!(directories + self.larges.directory_bytes(), self.heap.bytes_directories());
-        self.larges.check();
+        self.larges.check(&self.heap);
         assert_eq!(self.wheel.len(), armed + self.dead.count, "one entry for each armed or dead handle");
         self.heap.check();
     }
@@ -618,6 +625,12 @@ impl Shard {
     /// The record of a key that is there.
     pub(crate) fn live_record(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Record<'_>> {
         self.locate_live(db, key, now).map(|(_, handle)| self.record(handle))
+    }
+
+    /// Where the record of a key that is there is, until something happens to it.
+    #[inline]
+    pub(crate) fn live_handle(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Handle> {
+        self.locate_live(db, key, now).map(|(_, handle)| handle)
     }
 
     /// Something is about to happen to what a record of this key names.

@@ -94,7 +94,7 @@ impl Members {
 
     /// Shows the members of some hashes, from `cursor` on. Returns where to go on, `None` at the end. A member that is there all
     /// the time is shown at least once, whatever happens between two calls.
-    pub(crate) fn scan(&self, heap: &Heap, cursor: u32, visit: &mut dyn FnMut(&[u8], &[u8])) -> Option<u32> {
+    pub(crate) fn scan<'h>(&self, heap: &'h Heap, cursor: u32, visit: &mut dyn FnMut(&'h [u8], &'h [u8])) -> Option<u32> {
         self.table.visit_range(cursor, &mut |entry| {
             let record = record(heap, entry.handle);
             visit(record.key(), record.value());
@@ -102,7 +102,7 @@ impl Members {
     }
 
     /// Shows every member and its value.
-    pub(crate) fn visit(&self, heap: &Heap, visit: &mut dyn FnMut(&[u8], &[u8])) {
+    pub(crate) fn visit<'h>(&self, heap: &'h Heap, visit: &mut dyn FnMut(&'h [u8], &'h [u8])) {
         self.table.visit(&mut |entry| {
             let record = record(heap, entry.handle);
             visit(record.key(), record.value());
@@ -120,6 +120,20 @@ impl Members {
         self.record_bytes + stats.buckets * crate::heap::LINE_BYTES + stats.directory_bytes
     }
 
+    /// Proves what the rest relies on.
+    ///
+    /// # Panics
+    /// If something is not as it must be.
+    pub(crate) fn check(&self, heap: &Heap) {
+        self.table.check();
+        let mut record_bytes = 0;
+        self.table.visit(&mut |entry| {
+            assert_eq!(self.seed.hash(record(heap, entry.handle).key()), entry.hash, "an element filed under another");
+            record_bytes += heap.bytes_of(entry.handle);
+        });
+        assert_eq!(record_bytes, self.record_bytes);
+    }
+
     /// Removes about so many elements, all of one piece of the table. How many, or one if that was empty; zero when nothing is left.
     pub(crate) fn free_some(&mut self, heap: &mut Heap, budget: usize) -> usize {
         let (mut handles, mut freed) = (Vec::new(), 0);
@@ -127,6 +141,8 @@ impl Members {
             let mut more = false;
             self.grow(heap, |table, heap| more = table.take_segment(heap, &mut handles));
             if !more {
+                // What is left of the directory goes as well, and is not accounted for any more.
+                self.grow(heap, |table, _| *table = Table::new(0));
                 break;
             }
             freed += handles.len().max(1);

@@ -6,10 +6,13 @@
 //! A command looks at a collection with [`Shard::view`], and changes one between [`Shard::open`] and [`Shard::close`]. What
 //! becomes of a large one that is removed is taken apart in slices by later ticks.
 
+pub(crate) mod elements;
+mod hash;
 pub(crate) mod list;
 pub(crate) mod members;
 pub(crate) mod pack;
 mod remake;
+pub(crate) mod set;
 
 use crate::heap::Heap;
 use crate::key::{Db, Key};
@@ -97,6 +100,20 @@ impl Larges {
         self.free.push(id.0);
     }
 
+    /// Memory that they account for beside the heap's own.
+    pub(crate) fn directory_bytes(&self) -> usize {
+        self.slots.iter().flatten().chain(&self.doomed).map(Large::directory_bytes).sum()
+    }
+
+    /// Proves what the rest relies on.
+    ///
+    /// # Panics
+    /// If something is not as it must be.
+    pub(crate) fn check(&self, heap: &Heap) {
+        self.slots.iter().flatten().for_each(|large| large.check(heap));
+        assert_eq!(self.slots.iter().filter(|slot| slot.is_none()).count(), self.free.len(), "numbers that are free");
+    }
+
     /// Whether some wait to be taken apart.
     pub(crate) fn has_doomed(&self) -> bool {
         !self.doomed.is_empty()
@@ -105,19 +122,6 @@ impl Larges {
     /// Elements that are still to be taken apart.
     pub(crate) fn doomed_len(&self) -> usize {
         self.doomed.iter().map(Large::len).sum()
-    }
-
-    /// Memory of all of them, doomed ones included, that the heap knows of but does not hold.
-    pub(crate) fn directory_bytes(&self) -> usize {
-        self.slots.iter().flatten().chain(&self.doomed).map(Large::directory_bytes).sum()
-    }
-
-    /// Proves of each what can be proved of it alone.
-    ///
-    /// # Panics
-    /// If something is not as it must be.
-    pub(crate) fn check(&self) {
-        self.slots.iter().flatten().chain(&self.doomed).for_each(Large::check);
     }
 
     #[inline]
@@ -167,11 +171,28 @@ impl Large {
         }
     }
 
-    /// Proves what can be proved of it alone.
-    fn check(&self) {
+    fn check(&self, heap: &Heap) {
         match self {
-            Large::Set(_) | Large::Hash(_) => {}
+            Large::Set(members) | Large::Hash(members) => members.check(heap),
             Large::List(list) => list.check(),
+        }
+    }
+
+    /// The elements of a set or a hash.
+    #[inline]
+    pub(crate) fn members(&self) -> &Members {
+        match self {
+            Large::Set(members) | Large::Hash(members) => members,
+            _ => unreachable!("only sets and hashes are asked for members"),
+        }
+    }
+
+    /// The same for changing.
+    #[inline]
+    pub(crate) fn members_mut(&mut self) -> &mut Members {
+        match self {
+            Large::Set(members) | Large::Hash(members) => members,
+            _ => unreachable!("only sets and hashes are asked for members"),
         }
     }
 
@@ -247,10 +268,12 @@ impl Shard {
     /// # Errors
     /// If the key holds something else.
     pub(crate) fn view(&mut self, db: Db, key: &Key<'_>, kind: Kind, now: u64) -> Result<Option<View<'_>>, WrongKind> {
-        if self.read(db, key, now).is_none() {
-            return Ok(None);
+        let Some(handle) = self.read_handle(db, key, now) else { return Ok(None) };
+        let record = self.record(handle);
+        if record.kind() != kind {
+            return Err(WrongKind);
         }
-        self.peek_view(db, key, kind, now)
+        Ok(Some(self.view_of(record)))
     }
 
     /// The same without a trace.

@@ -33,6 +33,12 @@ impl<'a> Pack<'a> {
         Pack { count, elements }
     }
 
+    /// So many elements that a [`Packer`] made, without the count in front.
+    #[inline]
+    pub(crate) fn of(count: usize, elements: &'a [u8]) -> Pack<'a> {
+        Pack { count, elements }
+    }
+
     /// Whether `bytes` are a collection of this kind, whole and in the one form it has. O(n log n).
     pub(crate) fn check(kind: Kind, bytes: &[u8]) -> bool {
         Pack::try_check(kind, bytes).is_some()
@@ -119,10 +125,18 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// Takes an element from the front of packed ones.
 #[inline]
-fn take_element<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(crate) fn take_element<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut after = *rest;
-    let length = usize::try_from(varint::take(&mut after)?).ok()?;
+    let length = match after {
+        // Most are short, and their length is one byte.
+        [length @ ..0x80, following @ ..] => {
+            after = following;
+            usize::from(*length)
+        }
+        _ => usize::try_from(varint::take(&mut after)?).ok()?,
+    };
     let (element, after) = after.split_at_checked(length)?;
     *rest = after;
     Some(element)

@@ -205,8 +205,8 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"begin_search");
     write_search("index", &[("index", spec.first)], reply);
     reply.bulk(b"find_keys");
-    if spec.counted {
-        write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)], reply);
+    if spec.is_counted {
+        write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)], reply);
     } else {
         write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
     }

@@ -10,12 +10,14 @@ pub mod bits;
 pub mod counters;
 pub mod dump;
 pub mod expire;
+pub mod hashes;
 pub mod introspect;
 pub mod keys;
 pub mod lcs;
 pub mod lists;
 pub mod object;
 pub mod scan;
+pub mod sets;
 pub mod spec;
 pub mod strings;
 pub mod syntax;
@@ -32,6 +34,18 @@ use crate::wire::{Args, Reply};
 
 /// Longest string a command may build, Redis' `proto-max-bulk-len`: what fits a reply and a request alike.
 pub const STRING_BYTES_MAX: usize = crate::wire::Limits::OPEN.bulk_bytes_max;
+
+/// Most elements that are drawn with repetitions: a negative count asks for more than there is, and nothing else would end it.
+pub const REPEATED_DRAWS_MAX: usize = 1 << 24;
+
+/// How a command draws elements by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// So many different ones, or all.
+    Different(usize),
+    /// So many, each one of all.
+    Repeated(usize),
+}
 
 /// One request on its way through a shard.
 pub struct Call<'a, 'r> {
@@ -84,6 +98,23 @@ impl<'a> Call<'a, '_> {
             self.reply.error(error.unwrap_or("ERR value is out of range, value must between -2147483648 and 2147483647"));
         }
         small
+    }
+
+    /// How many random elements the argument at `index` asks for; answers the error and gives `None` if it is no such count.
+    pub fn draw_at(&mut self, index: usize) -> Option<Draw> {
+        let count = self.integer_at(index)?;
+        match (usize::try_from(count), usize::try_from(count.unsigned_abs())) {
+            (Ok(count), _) => Some(Draw::Different(count)),
+            (Err(_), Ok(count)) if count <= REPEATED_DRAWS_MAX => Some(Draw::Repeated(count)),
+            (Err(_), _) if count == i64::MIN => {
+                self.reply.error("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+                None
+            }
+            (Err(_), _) => {
+                self.reply.error("ERR value is out of range");
+                None
+            }
+        }
     }
 
     /// The database whose number is the argument at `index`; answers the error and gives `None` if there is none.

@@ -4,6 +4,8 @@
 //! puts the core's number into the cursor that it shows.
 
 use super::{Call, texts};
+use crate::collection::WrongKind;
+use crate::collection::elements::Elements;
 use crate::glob;
 use crate::key::Db;
 use crate::shard::{Cursor, Found, Kind, Shard};
@@ -22,6 +24,16 @@ pub struct Filter<'a> {
     pub kind: KindFilter,
     /// `COUNT`: how many keys a step visits, seen or not.
     pub count: usize,
+    /// No `NOVALUES`: fields of a hash are shown with their values.
+    pub with_values: bool,
+}
+
+/// What is walked through: not everything can be asked of everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scanned {
+    Keys,
+    Hash,
+    Others,
 }
 
 /// Which kinds of value are wanted.
@@ -37,16 +49,20 @@ pub enum KindFilter {
 
 impl<'a> Filter<'a> {
     /// What `SCAN` does if nothing is said.
-    pub const ALL: Filter<'static> = Filter { pattern: None, kind: KindFilter::Any, count: 10 };
+    pub const ALL: Filter<'static> = Filter { pattern: None, kind: KindFilter::Any, count: 10, with_values: true };
 
-    /// The options from argument `index` on. Answers the error and gives `None` if one is wrong.
-    pub fn parse(call: &mut Call<'a, '_>, mut index: usize) -> Option<Filter<'a>> {
+    /// The options of `SCAN` from argument `index` on. Answers the error and gives `None` if one is wrong.
+    pub fn parse(call: &mut Call<'a, '_>, index: usize) -> Option<Filter<'a>> {
+        Filter::parse_of(call, index, Scanned::Keys)
+    }
+
+    pub(super) fn parse_of(call: &mut Call<'a, '_>, mut index: usize, scanned: Scanned) -> Option<Filter<'a>> {
         let mut filter = Filter::ALL;
         while index < call.args.len() {
             let valued = index + 1 < call.args.len();
             if valued && call.arg_is(index, "MATCH") {
                 filter.pattern = pattern(call.args.get(index + 1));
-            } else if valued && call.arg_is(index, "TYPE") {
+            } else if valued && scanned == Scanned::Keys && call.arg_is(index, "TYPE") {
                 filter.kind = KindFilter::named(call.args.get(index + 1));
             } else if valued && call.arg_is(index, "COUNT") {
                 let count = call.integer_at(index + 1)?;
@@ -55,6 +71,13 @@ impl<'a> Filter<'a> {
                     return None;
                 }
                 filter.count = usize::try_from(count).unwrap_or(usize::MAX).min(STEP_KEYS_MAX);
+            } else if call.arg_is(index, "NOVALUES") {
+                if scanned != Scanned::Hash {
+                    call.reply.error("ERR NOVALUES option can only be used in HSCAN");
+                    return None;
+                }
+                filter.with_values = false;
+                index -= 1; // It stands alone.
             } else {
                 call.reply.error(texts::SYNTAX);
                 return None;
@@ -64,13 +87,18 @@ impl<'a> Filter<'a> {
         Some(filter)
     }
 
+    /// Whether an element of a collection is shown.
+    pub(super) fn shows_element(&self, element: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, element))
+    }
+
     fn shows(&self, found: &Found<'_>) -> bool {
         let kind_fits = match self.kind {
             KindFilter::Any => true,
             KindFilter::Only(kind) => found.kind == kind,
             KindFilter::Unknown => false,
         };
-        kind_fits && self.pattern.is_none_or(|pattern| glob::matches(pattern, found.key))
+        kind_fits && self.shows_element(found.key)
     }
 }
 
@@ -147,6 +175,41 @@ pub fn answer_step(reply: &mut Reply<'_>, step: Step, bulks: &[u8]) {
     reply.bulk(step.next.0.to_string().as_bytes());
     reply.array(step.keys);
     reply.raw(bulks);
+}
+
+/// `HSCAN key cursor [MATCH pattern] [COUNT count] [NOVALUES]`
+pub fn hscan(shard: &mut Shard, call: &mut Call<'_, '_>) {
+    scan_elements(shard, call, Kind::Hash);
+}
+
+/// `SSCAN key cursor [MATCH pattern] [COUNT count]`
+pub fn sscan(shard: &mut Shard, call: &mut Call<'_, '_>) {
+    scan_elements(shard, call, Kind::Set);
+}
+
+fn scan_elements(shard: &mut Shard, call: &mut Call<'_, '_>, kind: Kind) {
+    let Some(cursor) = cursor_at(call, 2) else { return };
+    // As in Redis, what is wrong behind the cursor is only seen if there is something to scan.
+    let view = match shard.view(call.db, &call.key, kind, call.now) {
+        Ok(Some(view)) => view,
+        Ok(None) => return answer_step(&mut call.reply, Step { next: Cursor::default(), keys: 0 }, b""),
+        Err(WrongKind) => return call.reply.error(texts::WRONG_TYPE),
+    };
+    let scanned = if kind == Kind::Hash { Scanned::Hash } else { Scanned::Others };
+    let Some(filter) = Filter::parse_of(call, 3, scanned) else { return };
+    let shows_values = kind == Kind::Hash && filter.with_values;
+    let (mut bytes, mut shown) = (Vec::new(), 0);
+    let mut bulks = Reply::new(&mut bytes, Proto::Resp2);
+    let next = Elements::of(view, kind).scan(cursor.0, filter.count, &mut |member, value| {
+        if filter.shows_element(member) {
+            bulks.bulk(member);
+            if shows_values {
+                bulks.bulk(value);
+            }
+            shown += 1 + usize::from(shows_values);
+        }
+    });
+    answer_step(&mut call.reply, Step { next: Cursor(next), keys: shown }, &bytes);
 }
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`: this core's part.

@@ -109,7 +109,7 @@ impl Command {
         while command.key_specs[count].is_some() {
             count += 1;
         }
-        command.key_specs[count] = Some(KeySpec { first, last, step, counted: false, access: KeyAccesses(bits) });
+        command.key_specs[count] = Some(KeySpec { first, last, step, is_counted: false, access: KeyAccesses(bits) });
         let last = if last < 0 { last } else { first + last };
         // Several specifications in a row make one range: `COPY source destination`.
         command.keys = match command.keys {
@@ -128,7 +128,7 @@ impl Command {
             index -= 1;
         }
         if let Some(spec) = &mut command.key_specs[index - 1] {
-            spec.counted = true;
+            spec.is_counted = true;
         }
         command.keys = match stored {
             Keys::Range { first, .. } => Keys::StoredCounted { stored: first, count },
@@ -246,8 +246,8 @@ pub struct KeySpec {
     pub last: i8,
     /// Distance between two keys.
     pub step: i8,
-    /// Whether the argument at `first` says how many keys follow it: then the two above mean nothing.
-    pub counted: bool,
+    /// Whether `first` is not the first key but says how many follow it.
+    pub is_counted: bool,
     /// What is done to them.
     pub access: KeyAccesses,
 }

@@ -6,9 +6,11 @@
 mod bits;
 mod cluster;
 mod connection;
+mod hashes;
 mod keys;
 mod lists;
 mod server;
+mod sets;
 mod strings;
 
 use super::spec::{Command, Handler, Keys};
@@ -16,8 +18,17 @@ use crate::number;
 use crate::wire::{Args, Reply};
 
 /// Every group's commands.
-const GROUPS: &[&[Command]] =
-    &[bits::COMMANDS, cluster::COMMANDS, connection::COMMANDS, keys::COMMANDS, lists::COMMANDS, server::COMMANDS, strings::COMMANDS];
+const GROUPS: &[&[Command]] = &[
+    bits::COMMANDS,
+    cluster::COMMANDS,
+    connection::COMMANDS,
+    hashes::COMMANDS,
+    keys::COMMANDS,
+    lists::COMMANDS,
+    server::COMMANDS,
+    sets::COMMANDS,
+    strings::COMMANDS,
+];
 
 /// How many commands there are, subcommands not counted.
 const TOP_COUNT: usize = {
@@ -432,6 +443,10 @@ mod tests {
         check("command", "command");
         check("command count", "command|count");
         check("CONFIG GET maxmemory", "config|get");
+        check("SINTERSTORE d a b", "sinterstore d,a,b");
+        check("SINTERCARD 2 a b LIMIT 1", "sintercard a,b");
+        check("SINTERCARD 9 a b", "sintercard a,b");
+        check("SINTERCARD x a b", "sintercard ");
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn request() -> impl Strategy<Value = Vec<Vec<u8>>> {
 fn state(session: &mut Session) -> Vec<Vec<u8>> {
     let mut state = vec![session.ask(&["DBSIZE"])];
     for key in KEYS {
-        state.push(session.ask(&["GETRANGE", key, "0", "-1"]));
+        state.push(session.ask(&["DUMP", key]));
         state.push(session.ask(&["PEXPIRETIME", key]));
     }
     state
@@ -97,7 +97,7 @@ fn after_reply(bytes: &[u8]) -> Option<&[u8]> {
             -1 => Some(rest),
             len => rest.get(usize::try_from(len).ok()?..)?.strip_prefix(b"\r\n"),
         },
-        b'*' | b'%' => {
+        b'*' | b'~' | b'%' => {
             let replies = number()? * if line[0] == b'%' { 2 } else { 1 };
             (0..replies).try_fold(rest, |rest, _| after_reply(rest))
         }

@@ -74,3 +74,13 @@ fn lists() {
 fn lcs() {
     script::check(include_str!("scripts/lcs.script"));
 }
+
+#[test]
+fn hashes() {
+    script::check(include_str!("scripts/hashes.script"));
+}
+
+#[test]
+fn sets() {
+    script::check(include_str!("scripts/sets.script"));
+}

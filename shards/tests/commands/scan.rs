@@ -107,3 +107,60 @@ fn a_slot_tells_its_keys() {
     assert_eq!(keys, 300 + others);
     assert_eq!(bulks.iter().filter(|byte| **byte == b'$').count(), 7);
 }
+
+#[test]
+fn large_collections_are_walked_in_steps() {
+    let mut session = Session::new();
+    for index in 0..2000 {
+        session.ask(&["SADD", "set", &format!("m:{index}")]);
+        session.ask(&["HSET", "hash", &format!("m:{index}"), &format!("v:{index}")]);
+    }
+    let mut walk = |request: &[&str]| {
+        let (mut cursor, mut shown, mut steps) = ("0".to_string(), Vec::new(), 0);
+        loop {
+            let words = [&request[..2], &[&cursor], &request[2..]].concat();
+            let (next, keys) = step(&mut session, &words);
+            (cursor, steps) = (next, steps + 1);
+            shown.extend(keys);
+            if cursor == "0" {
+                return (shown, steps);
+            }
+        }
+    };
+    let mut members: Vec<String> = (0..2000).map(|index| format!("m:{index}")).collect();
+    members.sort();
+    for request in [vec!["SSCAN", "set", "COUNT", "50"], vec!["HSCAN", "hash", "NOVALUES", "COUNT", "50"]] {
+        let (mut shown, steps) = walk(&request);
+        shown.sort();
+        assert_eq!(shown, members);
+        assert!((10..=40).contains(&steps), "{steps} steps for 2000 members at 50 a step");
+    }
+    let (shown, _) = walk(&["HSCAN", "hash", "COUNT", "7", "MATCH", "m:1*"]);
+    assert_eq!(shown.len(), 2 * 1111);
+    assert!(shown.chunks(2).all(|pair| pair[0].starts_with("m:1") && pair[1][2..] == pair[0][2..]));
+    // What is no position of this collection is past its end, or somewhere in it.
+    assert_eq!(step(&mut session, &["SSCAN", "set", "18446744073709551615"]), ("0".to_string(), vec![]));
+}
+
+#[test]
+fn what_chance_takes_is_gone_and_was_there() {
+    let mut session = Session::new();
+    for (len, count) in [(10, 3), (10, 9), (500, 1), (500, 20), (500, 499), (500, 500), (500, 900)] {
+        session.ask(&["DEL", "set"]);
+        let members: Vec<String> = (0..len).map(|index| format!("m:{index}")).collect();
+        members.iter().for_each(|member| assert_eq!(session.ask(&["SADD", "set", member]), b":1\r\n"));
+        let popped = bulks(&session.ask(&["SPOP", "set", &count.to_string()]));
+        assert_eq!(popped.len(), count.min(len));
+        let mut all = [popped, bulks(&session.ask(&["SMEMBERS", "set"]))].concat();
+        all.sort();
+        let mut expected = members.clone();
+        expected.sort();
+        assert_eq!(all, expected, "{count} of {len}");
+        session.with_shard(|shard, _| shard.check());
+    }
+}
+
+/// The elements of an array of bulks.
+fn bulks(reply: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(reply).split("\r\n").skip(2).step_by(2).map(String::from).collect()
+}
