@@ -30,6 +30,7 @@ impl Contents {
             Item::Key(Entry { db, key, value, expires_at_ms }) => {
                 let value = match value {
                     Value::String(text) => Ok(text.to_vec()),
+                    Value::Collection(collection) => Ok(shown(collection)),
                     Value::Other(kind) => Err(kind),
                 };
                 self.keys.push((db, key.to_vec(), value, expires_at_ms));

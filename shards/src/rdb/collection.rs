@@ -310,3 +310,6 @@ fn sorted(packed: &[u8]) -> Option<Vec<u8>> {
     members.iter().for_each(|(member, score)| packer.push_scored(member, *score));
     Some(packer.finish())
 }
+
+#[cfg(test)]
+mod tests;
