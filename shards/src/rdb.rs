@@ -1,7 +1,8 @@
 //! A value as the bytes that `DUMP` gives and `RESTORE` takes: Redis' RDB encoding with its footer. Whole files of it are read by
 //! [`Reader`] and written by [`Writer`].
 //!
-//! Reads what Redis since 2.6 and Valkey write, for the kinds of value there are here; writes what both read. Bytes from
+//! Reads what Redis since 2.6 and Valkey write, for the kinds of value there are here; writes what both read, collections in their
+//! plain forms. Bytes from
 //! outside are refused, never trusted: no length in them reserves memory, and none of them makes this panic.
 
 mod collection;
@@ -45,11 +46,19 @@ pub enum Decoded<'a> {
 }
 
 impl Decoded<'_> {
+    /// The same as a file's reader gives it.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Decoded::String(text) => Value::String(text),
+            Decoded::Collection { kind, packed } => Value::Collection(Collection::trusted(*kind, packed)),
+        }
+    }
+
     /// The elements, if it is a collection.
     pub fn collection(&self) -> Option<Collection<'_>> {
-        match self {
-            Decoded::String(_) => None,
-            Decoded::Collection { kind, packed } => Some(Collection::trusted(*kind, packed)),
+        match self.value() {
+            Value::Collection(collection) => Some(collection),
+            Value::String(_) | Value::Other(_) => None,
         }
     }
 }
