@@ -272,14 +272,17 @@ impl Export {
         };
         match value {
             Answer::Bulk(value) if expires_at_ms.is_none_or(|at_ms| at_ms > now_ms()) => {
-                let failed = Trouble::step(format_args!("cannot write {}", self.name.display()));
                 self.bytes += (key.len() + value.len()) as u64;
+                // Another kind of value is no payload for us.
                 let written = match reading {
                     Reading::Get => Some(self.sink.value(db, key, &Value::String(&value), expires_at_ms)),
                     Reading::Dump => rdb::decode(&value).ok().map(|decoded| self.sink.value(db, key, &decoded.value(), expires_at_ms)),
                 };
                 match written {
-                    Some(written) => written.map(|()| counts.written += 1).map_err(failed)?,
+                    Some(written) => {
+                        written.map_err(Trouble::step(format_args!("cannot write {}", self.name.display())))?;
+                        counts.written += 1;
+                    }
                     None => counts.skipped += 1,
                 }
             }
