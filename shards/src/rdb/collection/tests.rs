@@ -419,6 +419,32 @@ proptest! {
     }
 
     #[test]
+    fn no_bytes_in_a_right_frame_panic(middle in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..4, 0xF0u8..=0xFF], 0..60), tail in 0u8..40) {
+        // Only what the head says is right, so that the entries themselves are looked at.
+        let frame = |head_bytes: usize, rest: &[&[u8]]| {
+            let total = (head_bytes + middle.len() + 1) as u32;
+            [&total.to_le_bytes()[..], &rest.concat(), &middle, &[0xFF]].concat()
+        };
+        let forms = [
+            (ziplist::visit as Visit, frame(10, &[&[tail, 0, 0, 0], &[0xFF, 0xFF]])),
+            (listpack::visit, frame(6, &[&[0xFF, 0xFF]])),
+            (zipmap::visit, [&[0xFE], &middle[..], &[0xFF]].concat()),
+            (intset::visit, [&[2, 0, 0, 0, (middle.len() / 2) as u8, 0, 0, 0], &middle[..middle.len() / 2 * 2]].concat()),
+        ];
+        for (visit, form) in forms {
+            let mut bytes = 0;
+            let whole = visit(&form, &mut |element| {
+                bytes += element.len();
+                Some(())
+            });
+            prop_assert!(bytes <= 20 * form.len());
+            // Whoever takes them may stop at any element.
+            let stopped = visit(&form, &mut |_| None);
+            prop_assert!(stopped.is_none() || (bytes == 0 && whole.is_some()));
+        }
+    }
+
+    #[test]
     fn damaged_forms_are_refused_or_well(which in 0..REDIS_DUMPS.len() + OLD_FORMS.len(), place: prop::sample::Index, new: u8) {
         let (dumped, _) = REDIS_DUMPS.iter().chain(OLD_FORMS).nth(which).unwrap();
         let mut body = hex(dumped);
