@@ -1,22 +1,29 @@
 //! A value as the bytes that `DUMP` gives and `RESTORE` takes: Redis' RDB encoding with its footer. Whole files of it are read by
 //! [`Reader`] and written by [`Writer`].
 //!
-//! Reads what Redis since 2.6 and Valkey write, for the kinds of value there are here; writes what both read. Bytes from
+//! Reads what Redis since 2.6 and Valkey write, for the kinds of value there are here; writes what both read, collections in their
+//! plain forms. Bytes from
 //! outside are refused, never trusted: no length in them reserves memory, and none of them makes this panic.
 
+mod collection;
 mod crc64;
+mod intset;
+mod listpack;
 mod lzf;
 mod pieces;
 mod reader;
 mod source;
 mod structure;
 mod writer;
+mod ziplist;
+mod zipmap;
 
 use crate::collection::pack::Pack;
 use crate::number::{self, Digits};
 use crate::record::Kind;
 use std::borrow::Cow;
 
+pub use collection::Collection;
 pub use crc64::{crc64, crc64_append};
 pub use pieces::{Binding, Leaf};
 pub use reader::{Entry, Item, Position, Reader, Value};
@@ -29,6 +36,31 @@ pub use writer::Writer;
 pub enum Decoded<'a> {
     /// A string. Borrowed from the payload where it lies there as it is.
     String(Cow<'a, [u8]>),
+    /// A list, a set, a sorted set or a hash.
+    Collection {
+        /// Which of them.
+        kind: Kind,
+        /// Its elements in the form in which a record holds them.
+        packed: Vec<u8>,
+    },
+}
+
+impl Decoded<'_> {
+    /// The same as a file's reader gives it.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Decoded::String(text) => Value::String(text),
+            Decoded::Collection { kind, packed } => Value::Collection(Collection::trusted(*kind, packed)),
+        }
+    }
+
+    /// The elements, if it is a collection.
+    pub fn collection(&self) -> Option<Collection<'_>> {
+        match self.value() {
+            Value::Collection(collection) => Some(collection),
+            Value::String(_) | Value::Other(_) => None,
+        }
+    }
 }
 
 /// Why bytes are not a payload.
@@ -144,6 +176,16 @@ pub fn decode(payload: &[u8]) -> Result<Decoded<'_>, RdbError> {
     let (kind, encoded) = body.split_first().ok_or(RdbError::Format)?;
     match *kind {
         TYPE_STRING => Ok(Decoded::String(decode_text(encoded)?)),
+        number => decode_collection(number, encoded),
+    }
+}
+
+/// A collection that takes up all of `encoded`.
+fn decode_collection(number: u8, encoded: &[u8]) -> Result<Decoded<'static>, RdbError> {
+    let (kind, form) = collection::form_of(number).ok_or(RdbError::Format)?;
+    let mut source = source::Source::new(encoded, 0, 0);
+    match collection::read(&mut source, kind, form, &mut Vec::new()) {
+        Ok(collection::Read::Packed(packed)) if source.input.is_empty() => Ok(Decoded::Collection { kind, packed }),
         _ => Err(RdbError::Format),
     }
 }

@@ -326,6 +326,25 @@ impl Shard {
         self.replace(db, key.partition(), place, handle, new, now);
     }
 
+    /// Puts a value that came from outside: a string's bytes, or packed elements, which become a large collection if they are too
+    /// many for a record. The bytes were checked.
+    pub(crate) fn put_packed(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], expiry: Expiry, now: u64) {
+        let large = self.unpacked_if_collection(kind, value);
+        self.put_either(db, key, kind, value, large, expiry, now);
+    }
+
+    fn unpacked_if_collection(&mut self, kind: Kind, value: &[u8]) -> Option<LargeId> {
+        if kind == Kind::String { None } else { self.unpacked(kind, value) }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of `put`, and the other form")]
+    fn put_either(&mut self, db: Db, key: &Key<'_>, kind: Kind, value: &[u8], large: Option<LargeId>, expiry: Expiry, now: u64) {
+        match large {
+            Some(id) => self.put_tagged(db, key, Tag::large(kind), &id.bytes(), expiry, now),
+            None => self.put(db, key, kind, value, expiry, now),
+        }
+    }
+
     /// Makes the value exactly `value_bytes` long and lends it for writing; what is new is zero. Creates a string if the
     /// key is absent; keeps the deadline. Growth is amortised, so that `APPEND` in a loop is linear.
     ///
@@ -491,7 +510,7 @@ impl Shard {
     /// `Err` if the bytes are not a record.
     pub fn import(&mut self, db: Db, key: &Key<'_>, record: &[u8], now: u64) -> Result<(), MalformedRecord> {
         let record = Record::check(record)?;
-        let large = if record.kind() == Kind::String { None } else { self.unpacked(record.kind(), record.value()) };
+        let large = self.unpacked_if_collection(record.kind(), record.value());
         if large.is_none() && self.locate(db, key).is_none() && record.key() == key.bytes {
             // The bytes as they are: a record has only one layout.
             self.changes += 1;
@@ -507,10 +526,7 @@ impl Shard {
             return Ok(());
         }
         let expiry = record.deadline().map_or(Expiry::Never, Expiry::At);
-        match large {
-            Some(id) => self.put_tagged(db, key, Tag::large(record.kind()), &id.bytes(), expiry, now),
-            None => self.put(db, key, record.kind(), record.value(), expiry, now),
-        }
+        self.put_either(db, key, record.kind(), record.value(), large, expiry, now);
         let (_, handle) = self.locate(db, key).expect("just put");
         record::set_access(self.heap.bytes_mut(handle), record.access());
         Ok(())

@@ -99,7 +99,21 @@ fn payloads_are_read_or_refused() {
         rdb::encode_string(value, &mut payload);
         strings.push(payload[..payload.len() - 10].to_vec());
     }
-    let corpus: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+    let mut corpus: Vec<&[u8]> = strings.iter().map(Vec::as_slice).collect();
+    corpus.extend::<[&[u8]; 12]>([
+        b"\x01\x02\x01a\xc0\x05",
+        b"\x02\x02\x01a\xc0\x05",
+        b"\x03\x02\x01a\x031.5\x01b\xfe",
+        b"\x04\x01\x01f\x01v",
+        b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x3f",
+        b"\x09\x08\x01\x01f\x01\x01v\0\xff",
+        b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x01\0\x02\0",
+        b"\x0c\x1f\x1f\0\0\0\x19\0\0\0\x06\0\0\x01a\x03\xf2\x02\x01b\x03\x031.5\x05\xf4\x02\x03inf\xff",
+        b"\x0e\x02\x10\x10\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\xf2\xff\x0e\x0e\0\0\0\x0a\0\0\0\x01\0\0\x01b\xff",
+        b"\x12\x02\x01\x01a\x02\x0d\x0d\0\0\0\x02\0\x81c\x02\x81d\x02\xff",
+        b"\x11\x0c\x0c\0\0\0\x02\0\x81a\x02\x07\x01\xff",
+        b"\x14\x0c\x0c\0\0\0\x02\0\x81a\x02\x07\x01\xff",
+    ]);
     let tokens: &[&[u8]] = &[
         b"\x00",
         b"\xc0",
@@ -127,7 +141,14 @@ fn payloads_are_read_or_refused() {
                 assert_eq!(rdb::decode(&again), Ok(Decoded::String(value.clone())));
                 feature(&(body.get(1).map(|byte| byte >> 4), value.len().ilog2_or_zero()))
             }
-            Err(refused) => feature(&(refused.text(), body.get(1).map(|byte| byte >> 4))),
+            Ok(decoded) => {
+                let collection = decoded.collection().expect("no string");
+                let mut again = Vec::new();
+                collection.encode(&mut again);
+                assert_eq!(rdb::decode(&again).as_ref(), Ok(&decoded));
+                feature(&(body.first(), collection.kind(), collection.len().ilog2_or_zero()))
+            }
+            Err(refused) => feature(&(refused.text(), body.first(), body.get(1).map(|byte| byte >> 4))),
         }
     });
 }

@@ -1,7 +1,8 @@
 //! RDB files: those of Redis, those that no server here writes, those that were cut or damaged, and our own.
 
 use proptest::prelude::*;
-use shards::rdb::{Entry, Item, OtherKind, Position, ReadError, Reader, Value, Writer, crc64};
+use shards::Kind;
+use shards::rdb::{Collection, Entry, Item, OtherKind, Position, ReadError, Reader, Value, Writer, crc64};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 
@@ -30,6 +31,7 @@ impl Contents {
             Item::Key(Entry { db, key, value, expires_at_ms }) => {
                 let value = match value {
                     Value::String(text) => Ok(text.to_vec()),
+                    Value::Collection(collection) => Ok(shown(collection)),
                     Value::Other(kind) => Err(kind),
                 };
                 self.keys.push((db, key.to_vec(), value, expires_at_ms));
@@ -40,6 +42,20 @@ impl Contents {
         }
         true
     }
+}
+
+/// A collection in one line: kind, count, elements; those without an order of their own are sorted.
+fn shown(collection: Collection<'_>) -> Vec<u8> {
+    let mut elements: Vec<Vec<u8>> = match collection.kind() {
+        Kind::SortedSet => collection.scored().map(|(member, score)| [member, format!("={score}").as_bytes()].concat()).collect(),
+        Kind::Hash => collection.pairs().map(|(field, value)| [field, b"=", value].concat()).collect(),
+        _ => collection.elements().map(<[u8]>::to_vec).collect(),
+    };
+    assert_eq!(elements.len(), collection.len());
+    if matches!(collection.kind(), Kind::Set | Kind::Hash) {
+        elements.sort();
+    }
+    [format!("{:?} {}: ", collection.kind(), collection.len()).into_bytes(), elements.join(&b' ')].concat()
 }
 
 fn read(bytes: &[u8]) -> Result<Contents, ReadError> {
@@ -75,21 +91,23 @@ fn every_kind_of_redis_7_is_read() {
     is(b"packed", 0, Ok("abc".repeat(100).as_bytes()), None);
     is(b"lasting", 0, Ok(b"v"), Some(4_102_444_800_000));
     is(b"third", 3, Ok(b"3"), None);
-    is(b"l", 15, Err(OtherKind::List), None);
+    is(b"l", 15, Ok(b"List 1: x"), None);
     is(b"stream", 0, Err(OtherKind::Stream), Some(4_102_444_800_000));
-    for name in ["smalllist", "biglist", "tinylist", "plainlist"] {
-        is(name.as_bytes(), 0, Err(OtherKind::List), None);
-    }
-    for (name, kind) in [
-        ("intset", OtherKind::Set),
-        ("textset", OtherKind::Set),
-        ("packedzset", OtherKind::SortedSet),
-        ("bigzset", OtherKind::SortedSet),
-        ("packedhash", OtherKind::Hash),
-        ("bighash", OtherKind::Hash),
+    for (name, value) in [
+        ("smalllist", "List 3: a b 3"),
+        ("tinylist", "List 9: 1 2 3 4 5 6 7 8 9"),
+        ("plainlist", &format!("List 1: {}", "y".repeat(20_000))),
+        ("intset", "Set 3: 1 2 300"),
+        ("textset", "Set 3: a b c"),
+        ("packedzset", "SortedSet 3: a=1 b=2.5 c=inf"),
+        ("bigzset", "SortedSet 4: d=-inf a=1 b=2.5 c=inf"),
+        ("packedhash", "Hash 2: a=1 b=2"),
+        ("bighash", "Hash 3: a=1 b=2 c=3"),
     ] {
-        is(name.as_bytes(), 0, Err(kind), None);
+        is(name.as_bytes(), 0, Ok(value.as_bytes()), None);
     }
+    let long = by_name[&b"biglist"[..]].2.as_ref().unwrap();
+    assert!(long.starts_with(b"List 4040: 1 ") && long.ends_with(&b"x".repeat(80)), "{}", long[..100].escape_ascii());
     assert_eq!((contents.functions, contents.module_data), (1, 0));
     assert!(contents.about.contains(&(b"redis-ver".to_vec(), b"7.0.15".to_vec())));
 }
@@ -97,15 +115,15 @@ fn every_kind_of_redis_7_is_read() {
 #[test]
 fn version_11_of_valkey_is_read() {
     let contents = read(VALKEY_8).unwrap();
-    let strings = contents.keys.iter().filter(|found| found.2.is_ok()).count();
-    assert_eq!((contents.keys.len(), strings, contents.functions), (11, 4, 1));
+    let others = contents.keys.iter().filter(|found| found.2.is_err()).count();
+    assert_eq!((contents.keys.len(), others, contents.functions), (11, 1, 1));
     let holds = |db, key: &[u8], value: Result<&[u8], OtherKind>, expires_at_ms| {
         assert!(contents.keys.contains(&(db, key.to_vec(), value.map(<[u8]>::to_vec), expires_at_ms)), "{}", key.escape_ascii());
     };
     holds(0, b"lasting", Ok(b"v"), Some(4_102_444_800_000));
     holds(7, b"seventh", Ok(b"7"), None);
     holds(0, b"stream", Err(OtherKind::Stream), None);
-    holds(0, b"packedset", Err(OtherKind::Set), None);
+    holds(0, b"packedset", Ok(b"Set 2: a b"), None);
 }
 
 #[test]
@@ -126,28 +144,22 @@ fn kinds_of_other_versions_are_passed_over() {
     .concat();
     let stream_5 = [&b"\x00\x00\x00\x00\x01\x01g\x00\x00\x01"[..], &[9; 16], TIME, b"\x01\x01\x01c", TIME, b"\x01", &[9; 16]].concat();
     let cases: Vec<(&str, u8, Vec<u8>, OtherKind)> = vec![
-        ("REDIS0005", 1, b"\x02\x01a\xc0\x05".to_vec(), OtherKind::List),
-        ("REDIS0009", 10, b"\x03zip".to_vec(), OtherKind::List),
-        ("REDIS0009", 14, b"\x02\x03zip\xc3\x02\x06\x00a".to_vec(), OtherKind::List),
-        ("REDIS0006", 3, b"\x04\x01a\x031.5\x01b\xfd\x01c\xfe\x01d\xff".to_vec(), OtherKind::SortedSet),
-        ("REDIS0009", 12, b"\x03zip".to_vec(), OtherKind::SortedSet),
-        ("REDIS0006", 9, b"\x03zip".to_vec(), OtherKind::Hash),
-        ("REDIS0009", 13, b"\x03zip".to_vec(), OtherKind::Hash),
         ("REDIS0009", 15, stream_5, OtherKind::Stream),
+        ("REDIS0009", 1, b"\x00".to_vec(), OtherKind::EmptyCollection),
+        ("REDIS0009", 16, b"\x07\x07\0\0\0\0\0\xff".to_vec(), OtherKind::EmptyCollection),
         (
             "REDIS0009",
             7,
             b"\x81\x00\x01\x02\x03\x04\x05\x06\x07\x01\x05\x02\x41\x01\x03....\x04........\x05\x03abc\x00".to_vec(),
             OtherKind::Module,
         ),
-        ("REDIS0011", 20, b"\x03lp.".to_vec(), OtherKind::Set),
         ("REDIS0011", 21, stream_7_2.clone(), OtherKind::Stream),
-        ("REDIS0012", 22, b"\x01\x00\x01f\x01v".to_vec(), OtherKind::Hash),
-        ("REDIS0012", 23, b"\x03lp.".to_vec(), OtherKind::Hash),
-        ("REDIS0012", 24, [TIME, b"\x02\x00\x01f\x01v\x05\x01g\x01w"].concat(), OtherKind::Hash),
-        ("REDIS0012", 25, [TIME, b"\x03lp."].concat(), OtherKind::Hash),
+        ("REDIS0012", 22, b"\x01\x00\x01f\x01v".to_vec(), OtherKind::HashWithDeadlines),
+        ("REDIS0012", 23, b"\x03lp.".to_vec(), OtherKind::HashWithDeadlines),
+        ("REDIS0012", 24, [TIME, b"\x02\x00\x01f\x01v\x05\x01g\x01w"].concat(), OtherKind::HashWithDeadlines),
+        ("REDIS0012", 25, [TIME, b"\x03lp."].concat(), OtherKind::HashWithDeadlines),
         ("VALKEY080", 21, stream_7_2, OtherKind::Stream),
-        ("VALKEY080", 22, [b"\x02\x01f\x01v", TIME, b"\x01g\x01w", TIME].concat(), OtherKind::Hash),
+        ("VALKEY080", 22, [b"\x02\x01f\x01v", TIME, b"\x01g\x01w", TIME].concat(), OtherKind::HashWithDeadlines),
     ];
     for (magic, number, value, kind) in cases {
         // A key behind it is found, so it was passed over to its last byte and no further.
@@ -158,6 +170,35 @@ fn kinds_of_other_versions_are_passed_over() {
             [(0, b"k".to_vec(), Err(kind), None), (0, b"after".to_vec(), Ok(b"!".to_vec()), None)],
             "{magic} {number}"
         );
+    }
+}
+
+#[test]
+fn collections_of_other_versions_are_read() {
+    let cases: [(&str, u8, &[u8], &str); 11] = [
+        ("REDIS0005", 1, b"\x02\x01a\xc0\x05", "List 2: a 5"),
+        ("REDIS0009", 10, b"\x0d\x0d\0\0\0\x0a\0\0\0\x01\0\0\xf2\xff", "List 1: 1"),
+        ("REDIS0009", 14, b"\x02\x0d\x0d\0\0\0\x0a\0\0\0\x01\0\0\xf2\xff\x0e\x0e\0\0\0\x0a\0\0\0\x01\0\0\x01b\xff", "List 2: 1 b"),
+        ("REDIS0005", 2, b"\x02\x01a\xc0\x05", "Set 2: 5 a"),
+        ("REDIS0006", 3, b"\x03\x01a\x031.5\x01c\xfe\x01d\xff", "SortedSet 3: d=-inf a=1.5 c=inf"),
+        ("REDIS0008", 5, b"\x01\x01a\0\0\0\0\0\0\xf8\x3f", "SortedSet 1: a=1.5"),
+        ("REDIS0009", 12, b"\x10\x10\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\xf2\xff", "SortedSet 1: a=1"),
+        ("REDIS0006", 9, b"\x08\x01\x01f\x01\x01v\0\xff", "Hash 1: f=v"),
+        ("REDIS0006", 4, b"\x01\x01f\x01v", "Hash 1: f=v"),
+        ("REDIS0009", 13, b"\x10\x10\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\xf2\xff", "Hash 1: a=1"),
+        ("VALKEY080", 20, b"\x0c\x0c\0\0\0\x02\0\x81a\x02\x07\x01\xff", "Set 2: 7 a"),
+    ];
+    for (magic, number, value, expected) in cases {
+        let body = [&[number, 1, b'k'][..], value, b"\x00\x05after\x01!"].concat();
+        let contents = read(&file(magic, &body)).unwrap_or_else(|error| panic!("{magic} {number}: {error}"));
+        assert_eq!(
+            contents.keys,
+            [(0, b"k".to_vec(), Ok(expected.as_bytes().to_vec()), None), (0, b"after".to_vec(), Ok(b"!".to_vec()), None)],
+            "{magic} {number}"
+        );
+        // Not without its last byte: what follows is not a part of it.
+        let short = [&[number, 1, b'k'][..], &value[..value.len() - 1]].concat();
+        assert!(matches!(read(&file(magic, &short)), Err(ReadError::Ended { .. } | ReadError::Damaged { .. })), "{magic} {number}");
     }
 }
 
@@ -205,6 +246,8 @@ fn what_is_not_a_file_is_refused_with_its_place() {
     damaged_at(b"\x00\x82", 11);
     damaged_at(b"\x00\x01k\xc3\x02\x09\x00a", 17);
     damaged_at(b"\x07\x01k\x00\x06", 14);
+    damaged_at(b"\x0a\x01k\x03zip", 16);
+    damaged_at(b"\x02\x01k\x02\x01a\x01a", 17);
     // Lengths that nothing stands behind.
     for body in
         [&b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff"[..], b"\x01\x81\x7f\xff\xff\xff\xff\xff\xff\xff", b"\x00\x01k\x80\x1f\xff\xff\xff"]
@@ -230,7 +273,7 @@ fn a_cut_file_is_never_whole() {
 
 #[test]
 fn a_flipped_bit_is_noticed() {
-    for bit in (0..REDIS_7_0.len() * 8).step_by(3) {
+    for bit in (0..REDIS_7_0.len() * 8).step_by(11) {
         let mut damaged = REDIS_7_0.to_vec();
         damaged[bit / 8] ^= 1 << (bit % 8);
         assert!(read(&damaged).is_err(), "bit {bit}");
@@ -300,11 +343,16 @@ proptest! {
         let mut writer = Writer::begin(Vec::new());
         writer.about("name", "value").unwrap();
         let mut expected = Vec::new();
+        let mut payload = b"\x04\x02\x01f\x01v\x01g\xc0\x05\x09\x00".to_vec();
+        payload.extend_from_slice(&crc64(&payload).to_le_bytes());
+        let hash = shards::rdb::decode(&payload).unwrap();
         for (db, keys) in &databases {
             writer.database(*db, keys.len() as u64, 0).unwrap();
             for (key, value, expires_at_ms) in keys {
                 writer.string(key, value, *expires_at_ms).unwrap();
                 expected.push((*db, key.clone(), Ok(value.clone()), *expires_at_ms));
+                writer.collection(key, &hash.collection().unwrap(), *expires_at_ms).unwrap();
+                expected.push((*db, key.clone(), Ok(b"Hash 2: f=v g=5".to_vec()), *expires_at_ms));
             }
         }
         let bytes = writer.end().unwrap();

@@ -125,7 +125,7 @@ impl Commands {
     }
 }
 
-/// `RESTORE key ttl payload REPLACE` of something that is not a string.
+/// `RESTORE key ttl payload REPLACE` of something that there is none of here: a stream, a hash whose fields expire.
 fn is_unreadable_replacement(args: Args<'_>) -> bool {
     args.len() > 4
         && args.get(0).eq_ignore_ascii_case(b"RESTORE")

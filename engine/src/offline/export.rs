@@ -10,6 +10,7 @@ use super::sink::{Format, Sink, count_again};
 use super::tally::columns;
 use super::{Outcome, Stop, Trouble, bytes_text, conclude, now_ms};
 use clap::Args;
+use shards::rdb::{self, Value};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -23,8 +24,10 @@ const SCAN_COUNT: &[u8] = b"1000";
 /// Requests sent before their replies are read: few enough that two sockets hold them, so that nobody waits in a circle.
 const GROUP_BYTES: usize = 16 * 1024;
 const GROUP_KEYS: usize = 128;
+/// What a request is besides its key, at the most.
+const WORDS_BYTES: usize = 64;
 
-/// Write what a running server holds into a file: strings with their deadlines, of every database.
+/// Write what a running server holds into a file: strings, lists, sets, sorted sets and hashes with their deadlines, of every database.
 ///
 /// The server goes on serving meanwhile; each key is as it was when it was read. `rdb` is loaded by Redis since 5 and by Valkey.
 #[derive(Args)]
@@ -59,7 +62,8 @@ const EXAMPLES: &str = "Examples:
   corewheel export rdb dump.rdb --from 127.0.0.1:6379
   corewheel export jsonl keys.jsonl --from 127.0.0.1:6379
 
-Exit codes: 0 all is written; 1 it failed; 2 the command line is wrong; 3 done, but some keys are not strings; 4 stopped by a signal.
+Exit codes: 0 all is written; 1 it failed; 2 the command line is wrong; 3 done, but some keys hold other kinds of values; 4 stopped by a
+signal.
 Unless the code is 0 or 3 there is no file.";
 
 /// Runs `corewheel export`.
@@ -140,6 +144,24 @@ impl Seen {
     }
 }
 
+/// How a key is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// A string, as it is.
+    Get,
+    /// Anything, as `RESTORE` takes it.
+    Dump,
+}
+
+impl Reading {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Reading::Get => b"GET",
+            Reading::Dump => b"DUMP",
+        }
+    }
+}
+
 struct Export {
     peer: Peer,
     sink: Sink,
@@ -191,40 +213,54 @@ impl Export {
         Ok((next, keys))
     }
 
-    /// Reads and writes keys, a group at a time.
+    /// Reads and writes keys, a group at a time: most are strings, and the others are asked for once more.
     fn keys(&mut self, db: u32, keys: Vec<Vec<u8>>) -> Result<(), Trouble> {
         let mut rest = &keys[..];
         while !rest.is_empty() {
-            let mut requests = Vec::new();
-            let mut count = 0;
+            let (mut bytes, mut group) = (0, Vec::new());
             for key in rest.iter().take(GROUP_KEYS) {
+                bytes += 2 * (key.len() + WORDS_BYTES);
                 // A key that is longer than a group goes alone, its requests one after the other.
-                if count > 0 && requests.len() + 2 * key.len() > GROUP_BYTES {
+                if !group.is_empty() && bytes > GROUP_BYTES {
                     break;
                 }
-                put_request(&mut requests, &[b"PEXPIRETIME", key]);
-                put_request(&mut requests, &[b"GET", key]);
-                count += 1;
+                group.push(&key[..]);
             }
-            let (group, after) = rest.split_at(count);
-            let one_by_one = requests.len() > GROUP_BYTES;
-            if !one_by_one {
-                self.peer.send(&requests)?;
-            }
-            for key in group {
-                let (deadline, value) = if one_by_one {
-                    (self.peer.call(&[b"PEXPIRETIME", key])?, self.peer.call(&[b"GET", key])?)
-                } else {
-                    (self.peer.answer()?, self.peer.answer()?)
-                };
-                self.key(db, key, &deadline, value)?;
-            }
-            rest = after;
+            rest = &rest[group.len()..];
+            let others = self.group(db, &group, Reading::Get)?;
+            self.group(db, &others, Reading::Dump)?;
         }
         Ok(())
     }
 
-    fn key(&mut self, db: u32, key: &[u8], deadline: &Answer, value: Answer) -> Result<(), Trouble> {
+    /// Reads and writes the keys of a group. Gives those that hold no string, if only strings can be read.
+    fn group<'k>(&mut self, db: u32, keys: &[&'k [u8]], reading: Reading) -> Result<Vec<&'k [u8]>, Trouble> {
+        let mut requests = Vec::new();
+        for key in keys {
+            put_request(&mut requests, &[b"PEXPIRETIME", key]);
+            put_request(&mut requests, &[reading.name(), key]);
+        }
+        let one_by_one = requests.len() > GROUP_BYTES;
+        if !one_by_one {
+            self.peer.send(&requests)?;
+        }
+        let mut others = Vec::new();
+        for key in keys {
+            let (deadline, value) = if one_by_one {
+                (self.peer.call(&[b"PEXPIRETIME", key])?, self.peer.call(&[reading.name(), key])?)
+            } else {
+                (self.peer.answer()?, self.peer.answer()?)
+            };
+            if matches!(&value, Answer::Error(text) if text.starts_with("WRONGTYPE")) {
+                others.push(*key);
+            } else {
+                self.key(db, key, &deadline, value, reading)?;
+            }
+        }
+        Ok(others)
+    }
+
+    fn key(&mut self, db: u32, key: &[u8], deadline: &Answer, value: Answer, reading: Reading) -> Result<(), Trouble> {
         let counts = self.counts.entry(db).or_default();
         counts.found += 1;
         let expires_at_ms = match deadline {
@@ -236,13 +272,21 @@ impl Export {
         };
         match value {
             Answer::Bulk(value) if expires_at_ms.is_none_or(|at_ms| at_ms > now_ms()) => {
-                counts.written += 1;
                 self.bytes += (key.len() + value.len()) as u64;
-                let written = self.sink.string(db, key, &value, expires_at_ms);
-                written.map_err(Trouble::step(format_args!("cannot write {}", self.name.display())))?;
+                // Another kind of value is no payload for us.
+                let written = match reading {
+                    Reading::Get => Some(self.sink.value(db, key, &Value::String(&value), expires_at_ms)),
+                    Reading::Dump => rdb::decode(&value).ok().map(|decoded| self.sink.value(db, key, &decoded.value(), expires_at_ms)),
+                };
+                match written {
+                    Some(written) => {
+                        written.map_err(Trouble::step(format_args!("cannot write {}", self.name.display())))?;
+                        counts.written += 1;
+                    }
+                    None => counts.skipped += 1,
+                }
             }
             Answer::Bulk(_) | Answer::Null => counts.gone += 1,
-            Answer::Error(text) if text.starts_with("WRONGTYPE") => counts.skipped += 1,
             Answer::Error(text) => return Err(self.peer.refused(&text)),
             _ => return Err(self.peer.nonsense()),
         }
@@ -265,7 +309,7 @@ impl Export {
         }
         draft.keep()?;
         self.progress.end();
-        let mut rows = vec![["database", "keys found", "written", "gone meanwhile", "not a string"].map(str::to_owned)];
+        let mut rows = vec![["database", "keys found", "written", "gone meanwhile", "other kinds"].map(str::to_owned)];
         rows.extend(self.counts.iter().map(|(db, counts)| {
             [u64::from(*db), counts.found, counts.written, counts.gone, counts.skipped].map(|count| count.to_string())
         }));

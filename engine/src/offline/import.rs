@@ -27,7 +27,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Items between two looks at the clock.
 const ITEMS_PER_LOOK: u32 = 256;
 
-/// Bring the data of a Redis or Valkey server into this one: strings with their deadlines, from its files or as its replica.
+/// Bring the data of a Redis or Valkey server into this one: strings, lists, sets, sorted sets and hashes with their deadlines, from its
+/// files or as its replica.
 ///
 /// The target is a running server, so what is imported is as durable as what its clients write. An import that was interrupted goes on
 /// where it was when the same command is given again.
@@ -279,14 +280,14 @@ impl Import {
             Item::Key(Entry { db, value: Value::Other(kind), .. }) => {
                 let counts = tally.db(db);
                 (counts.read, counts.skipped) = (counts.read + 1, counts.skipped + 1);
-                tally.skip(kind.name(), "a kind of value that there is none of here");
+                tally.skip(kind.name(), kind.reason());
             }
-            Item::Key(Entry { db, key, value: Value::String(value), expires_at_ms }) => {
+            Item::Key(Entry { db, key, value, expires_at_ms }) => {
                 tally.db(db).read += 1;
                 if expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms()) {
                     tally.db(db).expired += 1;
                 } else {
-                    self.pipeline.store(db, key, value, expires_at_ms, self.replace, tally)?;
+                    self.pipeline.store(db, key, &value, expires_at_ms, self.replace, tally)?;
                 }
             }
             Item::End => return Ok(false),

@@ -5,6 +5,7 @@ use super::peer::{Answer, Peer, put_request};
 use super::tally::Tally;
 use super::verify::Absent;
 use super::{Trouble, now_ms};
+use shards::rdb::{Collection, Value};
 use std::collections::VecDeque;
 
 /// A batch is sent when it is so long,
@@ -45,20 +46,29 @@ impl Pipeline {
         Pipeline { peer, gathered: Vec::new(), waiting: Vec::new(), under_way: VecDeque::new(), db: None, absent: Absent::default() }
     }
 
-    /// Stores a string, in place of what is there only if `replace`.
+    /// Stores a value, in place of what is there only if `replace`.
     pub(super) fn store(
         &mut self,
         db: u32,
         key: &[u8],
-        value: &[u8],
+        value: &Value<'_>,
         expires_at_ms: Option<u64>,
         replace: bool,
         tally: &mut Tally,
     ) -> Result<(), Trouble> {
         self.select(db);
         let deadline = expires_at_ms.map(|at_ms| at_ms.to_string());
+        match value {
+            Value::String(value) => self.put_set(key, value, deadline.as_deref(), replace),
+            Value::Collection(value) => self.put_restore(key, value, deadline.as_deref(), replace),
+            Value::Other(_) => return Ok(()),
+        }
+        self.sent(Sent::Key(db), tally)
+    }
+
+    fn put_set(&mut self, key: &[u8], value: &[u8], deadline: Option<&str>, replace: bool) {
         let (mut words, mut count) = ([&b"SET"[..], key, value, b"", b"", b""], 3);
-        if let Some(deadline) = &deadline {
+        if let Some(deadline) = deadline {
             words[3..5].copy_from_slice(&[b"PXAT", deadline.as_bytes()]);
             count = 5;
         }
@@ -67,7 +77,14 @@ impl Pipeline {
             count += 1;
         }
         put_request(&mut self.gathered, &words[..count]);
-        self.sent(Sent::Key(db), tally)
+    }
+
+    /// In one request whatever its length, so that an import that is cut off leaves no key with a part of its elements.
+    fn put_restore(&mut self, key: &[u8], value: &Collection<'_>, deadline: Option<&str>, replace: bool) {
+        let mut payload = Vec::new();
+        value.encode(&mut payload);
+        let words: [&[u8]; 6] = [b"RESTORE", key, deadline.unwrap_or("0").as_bytes(), &payload, b"ABSTTL", b"REPLACE"];
+        put_request(&mut self.gathered, if replace { &words } else { &words[..5] });
     }
 
     /// Asks whether a key is there.
@@ -145,6 +162,7 @@ impl Pipeline {
             }
             (Sent::Key(db), Answer::Status(_)) => tally.db(db).stored += 1,
             (Sent::Key(db), Answer::Null) => tally.db(db).kept += 1,
+            (Sent::Key(db), Answer::Error(text)) if text.starts_with("BUSYKEY") => tally.db(db).kept += 1,
             (Sent::Exists { .. }, Answer::Integer(1..)) => self.absent.looked_at += 1,
             (Sent::Exists { db, key, expires_at_ms }, Answer::Integer(_)) => {
                 self.absent.looked_at += 1;
@@ -171,7 +189,7 @@ impl Pipeline {
         match sent {
             Sent::Key(db) => {
                 tally.db(*db).skipped += 1;
-                tally.skip("string", &reason);
+                tally.skip("key", &reason);
             }
             Sent::Command { name, .. } => {
                 let reason = if reason.starts_with("ERR unknown command") { "the target has no such command" } else { &reason };

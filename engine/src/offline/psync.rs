@@ -10,7 +10,7 @@ use super::peer::{Answer, Peer, put_request};
 use super::position::{Position, PositionFile};
 use super::requests::{Next, Requests};
 use super::{Outcome, Stop, Trouble};
-use shards::rdb::Reader;
+use shards::rdb::{OtherKind, Reader};
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ const ACKNOWLEDGE_EVERY: Duration = Duration::from_secs(1);
 const MARK_BYTES: usize = 40;
 /// Keys of the source asked for at a time.
 const SCAN_COUNT: &[u8] = b"1000";
+/// Kinds of values that come along; hashes last.
+const KINDS: [&[u8]; 5] = [b"string", b"list", b"set", b"zset", b"hash"];
 /// Keys that are missing while the source changes are looked at so often before they are missed for good.
 const ROUNDS: usize = 3;
 
@@ -236,34 +238,46 @@ impl Live {
         self.requests.input().get_mut().write_all(&request).map_err(Trouble::step("the source"))
     }
 
-    /// Asks for every string of the source in the target, while both go on changing. False if it was stopped.
+    /// Asks for every key of the source in the target that can be there, while both go on changing. False if it was stopped.
     fn verify(&mut self) -> Result<bool, Trouble> {
+        // Hashes whose fields expire cannot be told from others here; where there are some, no hash is asked for.
+        let hashes = !self.import.position.tally.skipped.iter().any(|skipped| skipped.what == OtherKind::HashWithDeadlines.name());
+        let kinds: &[&[u8]] = if hashes { &KINDS } else { &KINDS[..KINDS.len() - 1] };
         for (db, _) in self.control.key_counts()? {
             self.control.demand(&[b"SELECT", db.to_string().as_bytes()])?;
-            let mut cursor = b"0".to_vec();
-            loop {
-                let Answer::Array(answer) = self.control.demand(&[b"SCAN", &cursor, b"COUNT", SCAN_COUNT, b"TYPE", b"string"])? else {
-                    return Err(self.control.nonsense());
-                };
-                let Ok([Answer::Bulk(next), Answer::Array(keys)]) = <[Answer; 2]>::try_from(answer) else {
-                    return Err(self.control.nonsense());
-                };
-                for key in &keys {
-                    let Answer::Bulk(key) = key else { return Err(self.control.nonsense()) };
-                    self.import.pipeline.exists(db, key, None, &mut self.import.position.tally)?;
-                }
-                self.keep_up()?;
-                if self.import.stop.is_wanted() {
+            for kind in kinds {
+                if !self.verify_kind(db, kind)? {
                     return Ok(false);
-                }
-                cursor = next;
-                if cursor == b"0" {
-                    break;
                 }
             }
         }
         self.import.pipeline.drain(&mut self.import.position.tally)?;
         self.look_again()
+    }
+
+    /// Asks for the keys of the selected database that hold a value of this kind.
+    fn verify_kind(&mut self, db: u32, kind: &[u8]) -> Result<bool, Trouble> {
+        let mut cursor = b"0".to_vec();
+        loop {
+            let Answer::Array(answer) = self.control.demand(&[b"SCAN", &cursor, b"COUNT", SCAN_COUNT, b"TYPE", kind])? else {
+                return Err(self.control.nonsense());
+            };
+            let Ok([Answer::Bulk(next), Answer::Array(keys)]) = <[Answer; 2]>::try_from(answer) else {
+                return Err(self.control.nonsense());
+            };
+            for key in &keys {
+                let Answer::Bulk(key) = key else { return Err(self.control.nonsense()) };
+                self.import.pipeline.exists(db, key, None, &mut self.import.position.tally)?;
+            }
+            self.keep_up()?;
+            if self.import.stop.is_wanted() {
+                return Ok(false);
+            }
+            cursor = next;
+            if cursor == b"0" {
+                return Ok(true);
+            }
+        }
     }
 
     /// What was missing may have been on its way, or deleted since.

@@ -52,7 +52,7 @@ impl Absent {
     }
 }
 
-/// Reads a file's strings again and asks for each. `seen` is told how far it is and whether to go on.
+/// Reads a file's keys again and asks for each. `seen` is told how far it is and whether to go on.
 pub(super) fn keys_of_file<R: BufRead>(
     reader: &mut Reader<R>,
     pipeline: &mut Pipeline,
@@ -63,7 +63,8 @@ pub(super) fn keys_of_file<R: BufRead>(
     while seen(reader.position().at) {
         match reader.next().map_err(|error| Trouble::new(error.to_string()))? {
             Item::End => break,
-            Item::Key(Entry { db, key, value: Value::String(_), expires_at_ms }) if expires_at_ms.is_none_or(|at_ms| at_ms > now_ms) => {
+            Item::Key(Entry { value: Value::Other(_), .. }) => {}
+            Item::Key(Entry { db, key, expires_at_ms, .. }) if expires_at_ms.is_none_or(|at_ms| at_ms > now_ms) => {
                 pipeline.exists(db, key, expires_at_ms, tally)?;
             }
             _ => {}

@@ -29,7 +29,7 @@ pub fn restore(shard: &mut Shard, call: &mut Call<'_, '_>) {
         Some(ttl) => Expiry::At(Deadline((ttl as u64).saturating_add(call.now).min(i64::MAX as u64))),
     };
     let value = match rdb::decode(call.args.get(3)) {
-        Ok(Decoded::String(value)) => value,
+        Ok(value) => value,
         Err(error) => return call.reply.error_static(error.text()),
     };
     match expiry {
@@ -37,7 +37,11 @@ pub fn restore(shard: &mut Shard, call: &mut Call<'_, '_>) {
             shard.delete(call.db, &call.key, call.now);
         }
         _ => {
-            shard.put(call.db, &call.key, Kind::String, &value, expiry, call.now);
+            let (kind, value) = match &value {
+                Decoded::String(text) => (Kind::String, &text[..]),
+                Decoded::Collection { kind, packed } => (*kind, &packed[..]),
+            };
+            shard.put_packed(call.db, &call.key, kind, value, expiry, call.now);
             if let Some(usage) = options.usage {
                 shard.set_usage(call.db, &call.key, usage, call.now);
             }

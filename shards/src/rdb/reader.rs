@@ -1,10 +1,11 @@
 //! An RDB file on its way in: what it holds, one thing after the other, to its checksum.
 //!
 //! Reads what Redis 2.6 to 7.4 (versions 5 to 12) and Valkey 9 (version 80) write: dumps, what a master sends to a replica, and the
-//! preamble of an append-only file. Strings come whole; other kinds of value are passed over and named. Memory follows the longest
-//! string that came, never what the file claims. The reader stops exactly behind the file's last byte.
+//! preamble of an append-only file. Strings and collections come whole; other kinds of value are passed over and named. Memory follows the
+//! longest value that came, up to a bound, never what the file claims. The reader stops exactly behind the file's last byte.
 
 use super::TYPE_STRING;
+use super::collection::{self, Collection, Read};
 use super::source::{KEPT_BYTES_MAX, ReadError, Source};
 use super::structure::{Family, OtherKind, skip_module_data, skip_value};
 use std::io::BufRead;
@@ -43,7 +44,7 @@ pub enum Item<'a> {
 pub struct Entry<'a> {
     /// Its database.
     pub db: u32,
-    /// Its bytes; empty where they are more than 512 MiB, and then the value is never [`Value::String`].
+    /// Its bytes; empty where they are more than 512 MiB, and then the value is [`Value::Other`].
     pub key: &'a [u8],
     /// What it holds.
     pub value: Value<'a>,
@@ -56,6 +57,8 @@ pub struct Entry<'a> {
 pub enum Value<'a> {
     /// A string.
     String(&'a [u8]),
+    /// A list, a set, a sorted set or a hash.
+    Collection(Collection<'a>),
     /// Something else, passed over.
     Other(OtherKind),
 }
@@ -102,6 +105,7 @@ pub struct Reader<R> {
     ended: bool,
     name: Vec<u8>,
     text: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -138,7 +142,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn at(source: Source<R>, family: Family, version: u16, db: u32) -> Reader<R> {
-        Reader { source, family, version, db, expires_at_ms: None, ended: false, name: Vec::new(), text: Vec::new() }
+        Reader { source, family, version, db, expires_at_ms: None, ended: false, name: Vec::new(), text: Vec::new(), packed: Vec::new() }
     }
 
     /// Where the next item begins.
@@ -164,6 +168,7 @@ impl<R: BufRead> Reader<R> {
         }
         self.name.shrink_to(KEPT_BYTES_MAX);
         self.text.shrink_to(KEPT_BYTES_MAX);
+        self.packed = Vec::new();
         loop {
             match self.source.byte()? {
                 OPCODE_SELECT_DB => self.db = self.database()?,
@@ -226,10 +231,19 @@ impl<R: BufRead> Reader<R> {
     fn key(&mut self, kind: u8) -> Result<Item<'_>, ReadError> {
         let short = self.source.string(&mut self.name)?;
         let expires_at_ms = self.expires_at_ms.take();
-        let value = match kind {
-            TYPE_STRING if self.source.string(&mut self.text)? && short => Value::String(&self.text),
-            TYPE_STRING => Value::Other(OtherKind::LongString),
-            kind => Value::Other(skip_value(&mut self.source, kind, self.family)?),
+        let value = match (kind, collection::form_of(kind)) {
+            (TYPE_STRING, _) if self.source.string(&mut self.text)? && short => Value::String(&self.text),
+            (TYPE_STRING, _) => Value::Other(OtherKind::LongString),
+            (_, Some((kind, form))) => match collection::read(&mut self.source, kind, form, &mut self.text)? {
+                _ if !short => Value::Other(OtherKind::LongString),
+                Read::Empty => Value::Other(OtherKind::EmptyCollection),
+                Read::TooLong => Value::Other(OtherKind::LongCollection),
+                Read::Packed(packed) => {
+                    self.packed = packed;
+                    Value::Collection(Collection::trusted(kind, &self.packed))
+                }
+            },
+            (_, None) => Value::Other(skip_value(&mut self.source, kind, self.family)?),
         };
         Ok(Item::Key(Entry { db: self.db, key: &self.name, value, expires_at_ms }))
     }

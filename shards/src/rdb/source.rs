@@ -62,7 +62,7 @@ impl std::error::Error for ReadError {
     }
 }
 
-/// Strings of collections' members have no use here; they are passed over.
+/// What an RDB file is read from.
 pub(super) struct Source<R> {
     pub(super) input: R,
     /// Bytes taken, from the file's start.

@@ -8,33 +8,39 @@ use std::io::BufRead;
 /// A kind of value that is counted and passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OtherKind {
-    /// A list.
-    List,
-    /// A set.
-    Set,
-    /// A sorted set.
-    SortedSet,
-    /// A hash, with or without deadlines of its fields.
-    Hash,
+    /// A hash with deadlines of its fields.
+    HashWithDeadlines,
     /// A stream with its consumer groups.
     Stream,
     /// A value of a module.
     Module,
-    /// A string, or the key of one, longer than 512 MiB.
+    /// A string, or a key, longer than 512 MiB.
     LongString,
+    /// A list, set, sorted set or hash longer than 512 MiB.
+    LongCollection,
+    /// A list, set, sorted set or hash without elements, which no server keeps.
+    EmptyCollection,
 }
 
 impl OtherKind {
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
-            OtherKind::List => "list",
-            OtherKind::Set => "set",
-            OtherKind::SortedSet => "sorted set",
-            OtherKind::Hash => "hash",
+            OtherKind::HashWithDeadlines => "hash whose fields expire",
             OtherKind::Stream => "stream",
             OtherKind::Module => "module value",
             OtherKind::LongString => "string longer than 512 MiB",
+            OtherKind::LongCollection => "collection longer than 512 MiB",
+            OtherKind::EmptyCollection => "empty collection",
+        }
+    }
+
+    /// Why it is passed over, for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            OtherKind::HashWithDeadlines | OtherKind::Stream | OtherKind::Module => "a kind of value that there is none of here",
+            OtherKind::LongString | OtherKind::LongCollection => "values are not longer here",
+            OtherKind::EmptyCollection => "there is nothing in it",
         }
     }
 }
@@ -59,33 +65,13 @@ impl Family {
 const STREAM_ID_BYTES: u64 = 16;
 /// A point in time in milliseconds.
 const TIME_BYTES: u64 = 8;
-/// A floating-point number of a sorted set, since version 8.
+/// A floating-point number.
 const DOUBLE_BYTES: u64 = 8;
 
-/// Passes over a value of type `kind`, whose number has been read.
+/// Passes over a value of type `kind`, whose number has been read. Those of [`super::collection::form_of`] do not come here.
 pub(super) fn skip_value<R: BufRead>(source: &mut Source<R>, kind: u8, family: Family) -> Result<OtherKind, ReadError> {
     match kind {
-        // Linked lists and, since Redis 3.2, lists of packed nodes: strings, one after the other.
-        1 | 14 => skip_each(source, |source| source.skip_string()).map(|()| OtherKind::List),
-        // Each node says first whether it is packed.
-        18 => skip_each(source, |source| {
-            source.length()?;
-            source.skip_string()
-        })
-        .map(|()| OtherKind::List),
-        10 => source.skip_string().map(|()| OtherKind::List),
-        2 => skip_each(source, |source| source.skip_string()).map(|()| OtherKind::Set),
-        11 | 20 => source.skip_string().map(|()| OtherKind::Set),
-        3 => skip_each(source, skip_scored_in_text).map(|()| OtherKind::SortedSet),
-        5 => skip_each(source, |source| {
-            source.skip_string()?;
-            source.skip(DOUBLE_BYTES)
-        })
-        .map(|()| OtherKind::SortedSet),
-        12 | 17 => source.skip_string().map(|()| OtherKind::SortedSet),
-        4 => skip_each(source, skip_pair).map(|()| OtherKind::Hash),
-        9 | 13 | 16 => source.skip_string().map(|()| OtherKind::Hash),
-        22..=25 => skip_hash_with_deadlines(source, kind, family).map(|()| OtherKind::Hash),
+        22..=25 => skip_hash_with_deadlines(source, kind, family).map(|()| OtherKind::HashWithDeadlines),
         7 => {
             source.length()?;
             skip_module_data(source).map(|()| OtherKind::Module)
@@ -107,16 +93,6 @@ fn skip_each<R: BufRead>(source: &mut Source<R>, mut skip: impl FnMut(&mut Sourc
 fn skip_pair<R: BufRead>(source: &mut Source<R>) -> Result<(), ReadError> {
     source.skip_string()?;
     source.skip_string()
-}
-
-/// A member and its score as text, as it was before version 8.
-fn skip_scored_in_text<R: BufRead>(source: &mut Source<R>) -> Result<(), ReadError> {
-    source.skip_string()?;
-    match source.byte()? {
-        // Not a number, and the two infinities.
-        253..=255 => Ok(()),
-        bytes => source.skip(u64::from(bytes)),
-    }
 }
 
 /// 22 and 23 are those of a release candidate of Redis 7.4; 22 is also Valkey's only one.

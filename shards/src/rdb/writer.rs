@@ -1,9 +1,11 @@
-//! An RDB file on its way out, for Redis and Valkey to load: strings with their deadlines.
+//! An RDB file on its way out, for Redis and Valkey to load: values with their deadlines.
 //!
-//! Version 9: strings have been written alike since then, so that every server from Redis 5 on reads it. The caller sees to it
+//! Version 9: strings and the plain forms of collections have been written alike since then, so that every server from Redis 5 on reads it. The caller sees to it
 //! that no key is written twice into one database: Redis refuses to load such a file.
 
-use super::{TYPE_STRING, VERSION_WRITTEN, crc64_append, encode_length, encode_text};
+use super::collection::Collection;
+use super::{VERSION_WRITTEN, crc64_append, encode_length, encode_text, encode_value, type_of};
+use crate::record::Kind;
 use std::io::{self, Write};
 
 pub(super) const OPCODE_AUX: u8 = 250;
@@ -51,13 +53,22 @@ impl<W: Write> Writer<W> {
 
     /// A key that holds a string, until `expires_at_ms` (Unix time in milliseconds) if it has a deadline.
     pub fn string(&mut self, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> io::Result<()> {
+        self.key(Kind::String, key, value, expires_at_ms)
+    }
+
+    /// A key that holds a collection.
+    pub fn collection(&mut self, key: &[u8], value: &Collection<'_>, expires_at_ms: Option<u64>) -> io::Result<()> {
+        self.key(value.kind(), key, value.packed(), expires_at_ms)
+    }
+
+    fn key(&mut self, kind: Kind, key: &[u8], value: &[u8], expires_at_ms: Option<u64>) -> io::Result<()> {
         if let Some(at_ms) = expires_at_ms {
             self.gathered.push(OPCODE_EXPIRE_MS);
             self.gathered.extend_from_slice(&at_ms.to_le_bytes());
         }
-        self.gathered.push(TYPE_STRING);
+        self.gathered.push(type_of(kind));
         encode_text(key, &mut self.gathered);
-        encode_text(value, &mut self.gathered);
+        encode_value(kind, value, encode_text, &mut self.gathered);
         self.pass_on()
     }
 

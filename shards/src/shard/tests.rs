@@ -1,7 +1,9 @@
 //! The whole shard beside a plain map of what it should hold.
 
 use super::*;
+use crate::collection::pack::{Pack, Packer};
 use crate::key::PartitionId;
+use crate::rdb::{self, Decoded};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -371,4 +373,62 @@ fn expired_keys_are_told_of_before_what_replaced_them() {
     shard.note_expired(false);
     shard.tick(200, 100);
     shard.drain_expired(&mut |_, key| panic!("nobody wants to know of {}", key.escape_ascii()));
+}
+
+/// Collections of every kind, so long that some are not packed.
+fn collection(kind: Kind, count: u32) -> Vec<u8> {
+    let mut packer = Packer::default();
+    for index in 0..count {
+        let element = format!("element {index:06}");
+        match kind {
+            Kind::Hash => packer.push_pair(element.as_bytes(), b"value"),
+            Kind::SortedSet => packer.push_scored(element.as_bytes(), f64::from(index)),
+            _ => packer.push(element.as_bytes()),
+        }
+    }
+    packer.finish()
+}
+
+/// What a collection holds, whatever its form and order.
+fn elements(kind: Kind, packed: &[u8]) -> Vec<Vec<u8>> {
+    let pack = Pack::trusted(packed);
+    let mut elements: Vec<Vec<u8>> = match kind {
+        Kind::Hash => pack.pairs().map(|(field, value)| [field, b"=", value].concat()).collect(),
+        Kind::SortedSet => pack.scored().map(|(member, score)| [member, &score.to_le_bytes()].concat()).collect(),
+        _ => pack.iter().map(<[u8]>::to_vec).collect(),
+    };
+    if matches!(kind, Kind::Set | Kind::Hash) {
+        elements.sort();
+    }
+    elements
+}
+
+#[test]
+fn collections_that_come_from_outside_are_packed_or_large() {
+    let mut shard = shard(1);
+    for kind in [Kind::List, Kind::Set, Kind::SortedSet, Kind::Hash] {
+        for (before, count) in [(0, 3), (3, 2000), (2000, 3), (3, 2000)] {
+            let packed = collection(kind, count);
+            let key = shard.key(b"key");
+            let changes = shard.changes();
+            shard.put_packed(Db(0), &key, kind, &packed, Expiry::At(Deadline(START + 100)), START);
+            assert!(shard.changes() > changes, "{kind:?} of {count} after {before}");
+            let found = shard.peek(Db(0), &key, START).unwrap();
+            assert_eq!((found.kind, found.deadline), (kind, Some(Deadline(START + 100))));
+            if matches!(kind, Kind::Set | Kind::Hash) {
+                assert_eq!(found.value.is_empty(), count > 512, "{kind:?} of {count}");
+            }
+            let mut payload = Vec::new();
+            shard.encode_value(Db(0), &key, START, &mut payload);
+            let Ok(Decoded::Collection { kind: again, packed: given }) = rdb::decode(&payload) else { panic!("{kind:?}") };
+            assert!(again == kind && Pack::check(kind, &given));
+            assert_eq!(elements(kind, &given), elements(kind, &packed), "{kind:?} of {count} after {before}");
+        }
+    }
+    let key = shard.key(b"key");
+    assert!(shard.delete(Db(0), &key, START));
+    while shard.larges.has_doomed() {
+        shard.free_doomed_larges(100);
+    }
+    assert_eq!((shard.len(Db(0)), shard.larges.doomed_len()), (0, 0));
 }
