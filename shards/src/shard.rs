@@ -558,7 +558,8 @@ impl Shard {
             }
         }
         let directories: usize = self.dbs.iter().chain(&self.doomed).map(Keyspace::directory_bytes).sum();
-        assert_eq!(directories, self.heap.bytes_directories());
+        assert_eq!(directories + self.larges.directory_bytes(), self.heap.bytes_directories());
+        self.larges.check(&self.heap);
         assert_eq!(self.wheel.len(), armed + self.dead.count, "one entry for each armed or dead handle");
         self.heap.check();
     }

@@ -7,14 +7,19 @@
 //! becomes of a large one that is removed is taken apart in slices by later ticks.
 
 pub(crate) mod members;
+pub(crate) mod order;
 pub(crate) mod pack;
+pub(crate) mod ranked;
+pub(crate) mod sorted_set;
 
 use crate::heap::Heap;
 use crate::key::{Db, Key};
 use crate::record::{Kind, Record, Tag};
 use crate::shard::{Expiry, Shard};
 use members::Members;
+use order::Direction;
 use pack::{Pack, Packer};
+use ranked::Ranked;
 
 /// A key holds a value of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,7 @@ impl Default for PackLimits {
 pub(crate) enum Large {
     Set(Members),
     Hash(Members),
+    SortedSet(Ranked),
 }
 
 /// Names a large collection of one shard.
@@ -103,6 +109,19 @@ impl Larges {
         self.doomed.iter().map(Large::len).sum()
     }
 
+    /// Memory of all of them that is not in the heap.
+    pub(crate) fn directory_bytes(&self) -> usize {
+        self.slots.iter().flatten().chain(&self.doomed).map(Large::directory_bytes).sum()
+    }
+
+    /// Proves what the rest relies on of those that can be found. For tests and `DEBUG`.
+    ///
+    /// # Panics
+    /// If something is not as it must be.
+    pub(crate) fn check(&self, heap: &Heap) {
+        self.slots.iter().flatten().for_each(|large| large.check(heap));
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: LargeId) -> &Large {
         self.slots[id.0 as usize].as_ref().expect("its record is there")
@@ -119,6 +138,7 @@ impl Large {
     pub(crate) fn len(&self) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.len(),
+            Large::SortedSet(ranked) => ranked.len(),
         }
     }
 
@@ -128,6 +148,9 @@ impl Large {
         match self {
             Large::Set(members) => members.visit(heap, &mut |member, _| packer.push(member)),
             Large::Hash(members) => members.visit(heap, &mut |field, value| packer.push_pair(field, value)),
+            Large::SortedSet(ranked) => {
+                ranked.visit(heap, 0..ranked.len(), Direction::Up, &mut |member, score| packer.push_scored(member, score));
+            }
         }
         packer
     }
@@ -136,6 +159,22 @@ impl Large {
     pub(crate) fn bytes(&self, heap: &Heap) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.bytes(heap),
+            Large::SortedSet(ranked) => ranked.bytes(heap),
+        }
+    }
+
+    /// Of that, what is not in the heap.
+    fn directory_bytes(&self) -> usize {
+        match self {
+            Large::Set(members) | Large::Hash(members) => members.directory_bytes(),
+            Large::SortedSet(ranked) => ranked.directory_bytes(),
+        }
+    }
+
+    /// Proves what the rest relies on.
+    fn check(&self, heap: &Heap) {
+        if let Large::SortedSet(ranked) = self {
+            ranked.check(heap);
         }
     }
 
@@ -143,6 +182,7 @@ impl Large {
     fn free_some(&mut self, heap: &mut Heap, budget: usize) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.free_some(heap, budget),
+            Large::SortedSet(ranked) => ranked.free_some(heap, budget),
         }
     }
 }
@@ -168,7 +208,7 @@ impl View<'_> {
         match self {
             View::Packed(pack) => pack.iter().for_each(visit),
             View::Large(Large::Set(members), heap) => members.visit(heap, &mut |member, _| visit(member)),
-            View::Large(Large::Hash(_), _) => unreachable!("a hash has pairs"),
+            View::Large(..) => unreachable!("others have more than elements"),
         }
     }
 
@@ -185,6 +225,7 @@ impl View<'_> {
     pub(crate) fn visit_scored(&self, visit: &mut dyn FnMut(&[u8], f64)) {
         match self {
             View::Packed(pack) => pack.scored().for_each(|(member, score)| visit(member, score)),
+            View::Large(Large::SortedSet(ranked), heap) => ranked.visit(heap, 0..ranked.len(), Direction::Up, visit),
             View::Large(..) => unreachable!("only a sorted set has scores"),
         }
     }
@@ -295,6 +336,7 @@ impl Shard {
         let large = match kind {
             Kind::Set if !self.pack_limits.fits_set(&pack) => Large::Set(Members::of(pack.iter().map(|member| (member, &b""[..])), self)),
             Kind::Hash if !self.pack_limits.fits_hash(&pack) => Large::Hash(Members::of(pack.pairs(), self)),
+            Kind::SortedSet if !self.pack_limits.fits_sorted_set(&pack) => Large::SortedSet(Ranked::of(pack.scored(), self)),
             _ => return None,
         };
         Some(self.larges.insert(large))
@@ -325,6 +367,12 @@ impl PackLimits {
     pub(crate) fn fits_set(&self, pack: &Pack<'_>) -> bool {
         let (count_max, bytes_max) = self.set;
         (pack.len() <= count_max && pack.iter().all(|member| member.len() <= bytes_max)) || self.fits_int_set(pack)
+    }
+
+    /// Whether a sorted set does.
+    pub(crate) fn fits_sorted_set(&self, pack: &Pack<'_>) -> bool {
+        let (count_max, bytes_max) = self.sorted_set;
+        pack.len() <= count_max && pack.scored().all(|(member, _)| member.len() <= bytes_max)
     }
 
     /// Whether a set is one of few whole numbers.
