@@ -181,6 +181,7 @@ impl<'s, 'k> SortedSetEdit<'s, 'k> {
     /// Puts a member, or gives it another score.
     pub(crate) fn set(&mut self, member: &[u8], score: f64) {
         debug_assert!(!score.is_nan());
+        let score = kept(score);
         self.changed = true;
         if let Form::Packed(bytes) = &mut self.form {
             cut_member(bytes, member);
@@ -246,6 +247,11 @@ impl<'s, 'k> SortedSetEdit<'s, 'k> {
     }
 }
 
+/// A score as it is kept. Redis forgets the sign of a zero in its small sorted sets; here all do.
+fn kept(score: f64) -> f64 {
+    score + 0.0
+}
+
 /// Bytes of one member of a pack.
 fn packed_bytes(member: &[u8]) -> usize {
     varint::len(member.len() as u64) + member.len() + SCORE_BYTES
@@ -303,10 +309,10 @@ impl Shard {
             self.delete(db, key, now);
         } else if scored.len() <= count_max && scored.iter().all(|(member, _)| member.len() <= bytes_max) {
             let mut packer = Packer::default();
-            scored.iter().for_each(|(member, score)| packer.push_scored(member, *score));
+            scored.iter().for_each(|(member, score)| packer.push_scored(member, kept(*score)));
             self.put(db, key, Kind::SortedSet, &packer.finish(), Expiry::Never, now);
         } else {
-            let ranked = Ranked::of(scored.iter().copied(), self);
+            let ranked = Ranked::of(scored.iter().map(|(member, score)| (*member, kept(*score))), self);
             let id = self.larges.insert(Large::SortedSet(ranked));
             self.put_tagged(db, key, Tag::large(Kind::SortedSet), &id.bytes(), Expiry::Never, now);
         }

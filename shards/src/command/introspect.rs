@@ -170,6 +170,7 @@ fn write_info(command: &Command, reply: &mut Reply<'_>) {
     }
     let (first, last, step) = match command.keys {
         Keys::Range { first, last, step } => (first, last, step),
+        Keys::StoredCounted { stored, .. } => (stored, stored, 1),
         Keys::None | Keys::Counted { .. } => (0, 0, 0),
     };
     for position in [first, last, step] {
@@ -204,7 +205,11 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"begin_search");
     write_search("index", &[("index", spec.first)], reply);
     reply.bulk(b"find_keys");
-    write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
+    if spec.counted {
+        write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)], reply);
+    } else {
+        write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
+    }
 }
 
 fn write_search(kind: &str, fields: &[(&str, i8)], reply: &mut Reply<'_>) {

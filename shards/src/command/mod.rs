@@ -15,6 +15,7 @@ pub mod keys;
 pub mod lcs;
 pub mod object;
 pub mod scan;
+pub mod sorted_sets;
 pub mod spec;
 pub mod strings;
 pub mod syntax;
@@ -83,6 +84,25 @@ impl<'a> Call<'a, '_> {
             self.reply.error(error.unwrap_or("ERR value is out of range, value must between -2147483648 and 2147483647"));
         }
         small
+    }
+
+    /// [`Call::integer_at_or`] for numbers from `least` on.
+    pub fn integer_from_at(&mut self, index: usize, least: i64, error: &str) -> Option<i64> {
+        let number = self.integer_at_or(index, error)?;
+        if number < least {
+            self.reply.error(error);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// The argument at `index` as a fraction; answers the error and gives `None` if it is none.
+    pub fn fraction_at(&mut self, index: usize, error: &str) -> Option<f64> {
+        let number = number::parse_f64(self.args.get(index));
+        if number.is_none() {
+            self.reply.error(error);
+        }
+        number
     }
 
     /// The database whose number is the argument at `index`; answers the error and gives `None` if there is none.

@@ -40,13 +40,22 @@ impl<'a> Filter<'a> {
     pub const ALL: Filter<'static> = Filter { pattern: None, kind: KindFilter::Any, count: 10 };
 
     /// The options from argument `index` on. Answers the error and gives `None` if one is wrong.
-    pub fn parse(call: &mut Call<'a, '_>, mut index: usize) -> Option<Filter<'a>> {
+    pub fn parse(call: &mut Call<'a, '_>, index: usize) -> Option<Filter<'a>> {
+        Filter::parse_options(call, index, Walked::Keys)
+    }
+
+    /// The same for a walk through the elements of one key, which have no type.
+    pub(crate) fn parse_for_elements(call: &mut Call<'a, '_>, index: usize) -> Option<Filter<'a>> {
+        Filter::parse_options(call, index, Walked::Elements)
+    }
+
+    fn parse_options(call: &mut Call<'a, '_>, mut index: usize, walked: Walked) -> Option<Filter<'a>> {
         let mut filter = Filter::ALL;
         while index < call.args.len() {
             let valued = index + 1 < call.args.len();
             if valued && call.arg_is(index, "MATCH") {
                 filter.pattern = pattern(call.args.get(index + 1));
-            } else if valued && call.arg_is(index, "TYPE") {
+            } else if valued && walked == Walked::Keys && call.arg_is(index, "TYPE") {
                 filter.kind = KindFilter::named(call.args.get(index + 1));
             } else if valued && call.arg_is(index, "COUNT") {
                 let count = call.integer_at(index + 1)?;
@@ -64,6 +73,11 @@ impl<'a> Filter<'a> {
         Some(filter)
     }
 
+    /// Whether it shows an element of one key.
+    pub(crate) fn shows_element(&self, element: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, element))
+    }
+
     fn shows(&self, found: &Found<'_>) -> bool {
         let kind_fits = match self.kind {
             KindFilter::Any => true,
@@ -72,6 +86,13 @@ impl<'a> Filter<'a> {
         };
         kind_fits && self.pattern.is_none_or(|pattern| glob::matches(pattern, found.key))
     }
+}
+
+/// What a walk is through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walked {
+    Keys,
+    Elements,
 }
 
 /// `*` means every key, the empty one included, which the pattern itself does not match.

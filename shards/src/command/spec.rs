@@ -109,12 +109,30 @@ impl Command {
         while command.key_specs[count].is_some() {
             count += 1;
         }
-        command.key_specs[count] = Some(KeySpec { first, last, step, access: KeyAccesses(bits) });
+        command.key_specs[count] = Some(KeySpec { first, last, step, counted: false, access: KeyAccesses(bits) });
         let last = if last < 0 { last } else { first + last };
         // Several specifications in a row make one range: `COPY source destination`.
         command.keys = match command.keys {
             Keys::Range { first, .. } => Keys::Range { first, last, step },
             _ => Keys::Range { first, last, step },
+        };
+        command
+    }
+
+    /// As many keys as argument `count` says, from the next one on. After a key of its own, which is what `ZUNIONSTORE` stores to.
+    pub const fn counted(self, count: i8, access: &[KeyAccess]) -> Command {
+        let stored = self.keys;
+        let mut command = self.keys(count, 0, 1, access);
+        let mut index = command.key_specs.len();
+        while command.key_specs[index - 1].is_none() {
+            index -= 1;
+        }
+        if let Some(spec) = &mut command.key_specs[index - 1] {
+            spec.counted = true;
+        }
+        command.keys = match stored {
+            Keys::Range { first, .. } => Keys::StoredCounted { stored: first, count },
+            _ => Keys::Counted { count },
         };
         command
     }
@@ -210,6 +228,13 @@ pub enum Keys {
         /// Index of the count.
         count: i8,
     },
+    /// One, and as many as the argument at `count` says follow that.
+    StoredCounted {
+        /// Index of the one.
+        stored: i8,
+        /// Index of the count.
+        count: i8,
+    },
 }
 
 /// Keys that are accessed in the same way, as `COMMAND INFO` describes them.
@@ -221,6 +246,8 @@ pub struct KeySpec {
     pub last: i8,
     /// Distance between two keys.
     pub step: i8,
+    /// Whether the argument at `first` says how many keys follow it: then the two above mean nothing.
+    pub counted: bool,
     /// What is done to them.
     pub access: KeyAccesses,
 }

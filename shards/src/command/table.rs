@@ -8,6 +8,7 @@ mod cluster;
 mod connection;
 mod keys;
 mod server;
+mod sorted_sets;
 mod strings;
 
 use super::spec::{Command, Handler, Keys};
@@ -16,7 +17,7 @@ use crate::wire::{Args, Reply};
 
 /// Every group's commands.
 const GROUPS: &[&[Command]] =
-    &[bits::COMMANDS, cluster::COMMANDS, connection::COMMANDS, keys::COMMANDS, server::COMMANDS, strings::COMMANDS];
+    &[bits::COMMANDS, cluster::COMMANDS, connection::COMMANDS, keys::COMMANDS, server::COMMANDS, sorted_sets::COMMANDS, strings::COMMANDS];
 
 /// How many commands there are, subcommands not counted.
 const TOP_COUNT: usize = {
@@ -232,23 +233,30 @@ pub fn container_of(number: u16) -> Option<u16> {
 pub fn keys_of(command: &Command, args: Args<'_>) -> KeyIndices {
     let len = args.len();
     match command.keys {
-        Keys::None => KeyIndices { next: 0, end: 0, step: 1 },
+        Keys::None => KeyIndices { ahead: None, next: 0, end: 0, step: 1 },
         Keys::Range { first, last, step } => {
             let end = if last < 0 { (len + 1).saturating_sub(usize::from(last.unsigned_abs())) } else { (last as usize + 1).min(len) };
-            KeyIndices { next: first as usize, end, step: step as usize }
+            KeyIndices { ahead: None, next: first as usize, end, step: step as usize }
         }
-        Keys::Counted { count } => {
-            let at = count as usize;
-            let counted = if at < len { number::parse_u64(args.get(at)).unwrap_or(0) } else { 0 };
-            let end = usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(at + 1).min(len);
-            KeyIndices { next: at + 1, end, step: 1 }
+        Keys::Counted { count } => counted_keys(args, count as usize),
+        Keys::StoredCounted { stored, count } => {
+            KeyIndices { ahead: Some(stored as usize).filter(|stored| *stored < len), ..counted_keys(args, count as usize) }
         }
     }
+}
+
+/// As many as the argument at `at` says.
+fn counted_keys(args: Args<'_>, at: usize) -> KeyIndices {
+    let counted = if at < args.len() { number::parse_u64(args.get(at)).unwrap_or(0) } else { 0 };
+    let end = usize::try_from(counted).unwrap_or(usize::MAX).saturating_add(at + 1).min(args.len());
+    KeyIndices { ahead: None, next: at + 1, end, step: 1 }
 }
 
 /// Positions of keys; see [`keys_of`].
 #[derive(Clone, Debug)]
 pub struct KeyIndices {
+    /// One that does not stand with the others.
+    ahead: Option<usize>,
     next: usize,
     end: usize,
     step: usize,
@@ -259,6 +267,9 @@ impl Iterator for KeyIndices {
 
     #[inline]
     fn next(&mut self) -> Option<usize> {
+        if let Some(index) = self.ahead.take() {
+            return Some(index);
+        }
         let index = self.next;
         if index >= self.end {
             return None;
@@ -269,7 +280,7 @@ impl Iterator for KeyIndices {
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let count = self.end.saturating_sub(self.next).div_ceil(self.step);
+        let count = usize::from(self.ahead.is_some()) + self.end.saturating_sub(self.next).div_ceil(self.step);
         (count, Some(count))
     }
 }
@@ -413,6 +424,11 @@ mod tests {
         check("mset a 1 b", "mset a,b");
         check("copy a b", "copy a,b");
         check("RENAME a b", "rename a,b");
+        check("zunion 2 a b c", "zunion a,b");
+        check("zunionstore d 2 a b weights 1 2", "zunionstore d,a,b");
+        check("zunionstore d 9 a", "zunionstore d,a");
+        check("zunionstore d x a", "zunionstore d");
+        check("zmpop 1 a min", "zmpop a");
         check("PING", "ping");
         check("CLIENT LIST", "client|list");
         check("client setinfo LIB-NAME x", "client|setinfo");
@@ -505,8 +521,11 @@ mod tests {
                 assert!(command.subcommands.iter().any(|subcommand| subcommand.name == "help"), "{name}");
             }
             if matches!(command.spread, Spread::Sum | Spread::Gather | Spread::Each | Spread::Borrow) {
-                let Keys::Range { first, last, step } = command.keys else { panic!("{name} spreads nothing") };
-                assert!(last < 0 || last >= first + step, "{name} has one key only");
+                match command.keys {
+                    Keys::Range { first, last, step } => assert!(last < 0 || last >= first + step, "{name} has one key only"),
+                    Keys::Counted { .. } | Keys::StoredCounted { .. } => assert_eq!(command.spread, Spread::Borrow, "{name}"),
+                    Keys::None => panic!("{name} spreads nothing"),
+                }
             }
             let categories = command.categories_all();
             assert!(categories.has(Category::Fast) != categories.has(Category::Slow), "{name}");

@@ -4,6 +4,8 @@
 pub const SYNTAX: &str = "ERR syntax error";
 /// A number was expected, or it does not fit 64 bits.
 pub const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
+/// A count was expected, not below zero.
+pub const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 /// A fraction was expected.
 pub const NOT_FLOAT: &str = "ERR value is not a valid float";
 /// The key holds something this command does not work on.

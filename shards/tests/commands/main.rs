@@ -68,3 +68,8 @@ fn dump_and_restore() {
 fn lcs() {
     script::check(include_str!("scripts/lcs.script"));
 }
+
+#[test]
+fn sorted_sets() {
+    script::check(include_str!("scripts/sorted_sets.script"));
+}
