@@ -348,7 +348,12 @@ impl Shard {
         while done < budget {
             let Some(large) = self.larges.doomed.last_mut() else { break };
             match large.free_some(&mut self.heap, budget - done) {
-                0 => drop(self.larges.doomed.pop()),
+                0 => {
+                    // An empty table may still have room.
+                    let left = large.directory_bytes();
+                    self.heap.note_directory(left, 0);
+                    self.larges.doomed.pop();
+                }
                 freed => done += freed,
             }
         }

@@ -181,14 +181,13 @@ impl<'s, 'k> SortedSetEdit<'s, 'k> {
     /// Puts a member, or gives it another score.
     pub(crate) fn set(&mut self, member: &[u8], score: f64) {
         debug_assert!(!score.is_nan());
-        let score = kept(score);
         self.changed = true;
         if let Form::Packed(bytes) = &mut self.form {
             cut_member(bytes, member);
             let (count_max, bytes_max) = self.shard.pack_limits.sorted_set;
             let pack = Pack::trusted(bytes);
             if pack.len() < count_max && member.len() <= bytes_max {
-                return put_member(bytes, member, score);
+                return put_member(bytes, member, packed_score(score));
             }
             self.form = Form::Grown(Ranked::of(pack.scored(), self.shard));
         }
@@ -247,8 +246,8 @@ impl<'s, 'k> SortedSetEdit<'s, 'k> {
     }
 }
 
-/// A score as it is kept. Redis forgets the sign of a zero in its small sorted sets; here all do.
-fn kept(score: f64) -> f64 {
+/// A score as it is kept in a pack: Redis forgets the sign of a zero in small sorted sets, and in no others.
+fn packed_score(score: f64) -> f64 {
     score + 0.0
 }
 
@@ -309,10 +308,10 @@ impl Shard {
             self.delete(db, key, now);
         } else if scored.len() <= count_max && scored.iter().all(|(member, _)| member.len() <= bytes_max) {
             let mut packer = Packer::default();
-            scored.iter().for_each(|(member, score)| packer.push_scored(member, kept(*score)));
+            scored.iter().for_each(|(member, score)| packer.push_scored(member, packed_score(*score)));
             self.put(db, key, Kind::SortedSet, &packer.finish(), Expiry::Never, now);
         } else {
-            let ranked = Ranked::of(scored.iter().map(|(member, score)| (*member, kept(*score))), self);
+            let ranked = Ranked::of(scored.iter().copied(), self);
             let id = self.larges.insert(Large::SortedSet(ranked));
             self.put_tagged(db, key, Tag::large(Kind::SortedSet), &id.bytes(), Expiry::Never, now);
         }

@@ -5,6 +5,7 @@
 
 mod any_words; // every command with words it does not expect
 mod bits; // bit commands and ranges against one bit at a time
+mod ranking; // sorted sets against a map, from few members to many
 mod replay; // a log of what commands did gives the same data again
 mod scan; // what SCAN promises while keys come and go
 mod script; // the scripts, and the one function that plays them
