@@ -10,6 +10,7 @@ pub mod bits;
 pub mod counters;
 pub mod dump;
 pub mod expire;
+pub mod geo;
 pub mod introspect;
 pub mod keys;
 pub mod lcs;

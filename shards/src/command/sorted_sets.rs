@@ -19,7 +19,7 @@ const NOT_A_NUMBER: &str = "ERR resulting score is not a number (NaN)";
 impl<'a> Call<'a, '_> {
     /// The sorted set under the call's key. `Err` if the key holds something else, which has been answered; `None` inside if there
     /// is no such key.
-    fn sorted_set<'s>(&mut self, shard: &'s mut Shard) -> Result<Option<SortedSet<'s>>, ()> {
+    pub(super) fn sorted_set<'s>(&mut self, shard: &'s mut Shard) -> Result<Option<SortedSet<'s>>, ()> {
         match shard.view(self.db, &self.key, Kind::SortedSet, self.now) {
             Ok(view) => Ok(view.map(SortedSet::of)),
             Err(_) => {
@@ -69,12 +69,12 @@ pub fn zincrby(shard: &mut Shard, call: &mut Call<'_, '_>) {
 
 /// What a client said before the first score.
 #[derive(Default)]
-struct AddOptions {
-    only_new: bool,
-    only_there: bool,
+pub(super) struct AddOptions {
+    pub(super) only_new: bool,
+    pub(super) only_there: bool,
     only_greater: bool,
     only_less: bool,
-    count_changed: bool,
+    pub(super) count_changed: bool,
     increment: bool,
 }
 
@@ -133,18 +133,22 @@ impl AddOptions {
 
 fn add(shard: &mut Shard, call: &mut Call<'_, '_>, increment: bool) {
     let Some((options, first)) = AddOptions::parse(call, increment) else { return };
-    let mut scores = Vec::with_capacity((call.args.len() - first) / 2);
+    let mut scored = Vec::with_capacity((call.args.len() - first) / 2);
     for index in (first..call.args.len()).step_by(2) {
         let Some(score) = call.fraction_at(index, texts::NOT_FLOAT) else { return };
-        scores.push(score);
+        scored.push((score, call.args.get(index + 1)));
     }
+    put_scored(shard, call, &options, &scored);
+}
+
+/// Puts members into the sorted set under the call's key, and answers as `ZADD` does. An increment has one member.
+pub(super) fn put_scored(shard: &mut Shard, call: &mut Call<'_, '_>, options: &AddOptions, scored: &[(f64, &[u8])]) {
     let Some(mut set) = call.open_sorted_set(shard) else { return };
     let (mut added, mut changed, mut last) = (0, 0, None);
-    for (score, index) in scores.into_iter().zip((first + 1..).step_by(2)) {
-        let member = call.args.get(index);
+    for (score, member) in scored {
         let before = set.view().score(member);
-        // Only an increment can fail, and that has one pair: nothing has changed yet.
-        let Ok(score) = options.score(before, score) else { return call.reply.error(NOT_A_NUMBER) };
+        // Only an increment can fail, and that is alone: nothing has changed yet.
+        let Ok(score) = options.score(before, *score) else { return call.reply.error(NOT_A_NUMBER) };
         if let Some(score) = score
             && before != Some(score)
         {
