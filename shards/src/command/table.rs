@@ -6,6 +6,7 @@
 mod bits;
 mod cluster;
 mod connection;
+mod geo;
 mod keys;
 mod server;
 mod sorted_sets;
@@ -16,8 +17,16 @@ use crate::number;
 use crate::wire::{Args, Reply};
 
 /// Every group's commands.
-const GROUPS: &[&[Command]] =
-    &[bits::COMMANDS, cluster::COMMANDS, connection::COMMANDS, keys::COMMANDS, server::COMMANDS, sorted_sets::COMMANDS, strings::COMMANDS];
+const GROUPS: &[&[Command]] = &[
+    bits::COMMANDS,
+    cluster::COMMANDS,
+    connection::COMMANDS,
+    geo::COMMANDS,
+    keys::COMMANDS,
+    server::COMMANDS,
+    sorted_sets::COMMANDS,
+    strings::COMMANDS,
+];
 
 /// How many commands there are, subcommands not counted.
 const TOP_COUNT: usize = {
@@ -239,6 +248,12 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> KeyIndices {
             KeyIndices { ahead: None, next: first as usize, end, step: step as usize }
         }
         Keys::Counted { count } => counted_keys(args, count as usize),
+        Keys::Announced { first, words, from } => {
+            let is_word = |index: &usize| words.iter().any(|word| args.get(*index).eq_ignore_ascii_case(word.as_bytes()));
+            let word = (from as usize..len.saturating_sub(1)).rfind(is_word);
+            let (next, end) = word.map_or((0, 0), |word| (word + 1, word + 2));
+            KeyIndices { ahead: Some(first as usize).filter(|first| *first < len), next, end, step: 1 }
+        }
         Keys::StoredCounted { stored, count } => {
             KeyIndices { ahead: Some(stored as usize).filter(|stored| *stored < len), ..counted_keys(args, count as usize) }
         }
@@ -429,6 +444,10 @@ mod tests {
         check("zunionstore d 9 a", "zunionstore d,a");
         check("zunionstore d x a", "zunionstore d");
         check("zmpop 1 a min", "zmpop a");
+        check("georadius a 1 2 3 m", "georadius a");
+        check("georadius a 1 2 3 m asc store b", "georadius a,b");
+        check("georadius a 1 2 3 m store b storedist c", "georadius a,c");
+        check("georadius a 1 2 3 m store", "georadius a");
         check("PING", "ping");
         check("CLIENT LIST", "client|list");
         check("client setinfo LIB-NAME x", "client|setinfo");
@@ -523,7 +542,9 @@ mod tests {
             if matches!(command.spread, Spread::Sum | Spread::Gather | Spread::Each | Spread::Borrow) {
                 match command.keys {
                     Keys::Range { first, last, step } => assert!(last < 0 || last >= first + step, "{name} has one key only"),
-                    Keys::Counted { .. } | Keys::StoredCounted { .. } => assert_eq!(command.spread, Spread::Borrow, "{name}"),
+                    Keys::Counted { .. } | Keys::StoredCounted { .. } | Keys::Announced { .. } => {
+                        assert_eq!(command.spread, Spread::Borrow, "{name}")
+                    }
                     Keys::None => panic!("{name} spreads nothing"),
                 }
             }

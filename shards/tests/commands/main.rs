@@ -74,3 +74,8 @@ fn lcs() {
 fn sorted_sets() {
     script::check(include_str!("scripts/sorted_sets.script"));
 }
+
+#[test]
+fn places_on_the_earth() {
+    script::check(include_str!("scripts/geo.script"));
+}

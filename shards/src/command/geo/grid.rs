@@ -47,9 +47,13 @@ struct Area {
 /// Every second bit of a word for each bit of a number.
 fn spread(number: u32) -> u64 {
     let mut word = u64::from(number);
-    for (shift, mask) in
-        [(16, 0x0000_FFFF_0000_FFFF), (8, 0x00FF_00FF_00FF_00FF), (4, 0x0F0F_0F0F_0F0F_0F0F), (2, 0x3333_3333_3333_3333), (1, LATITUDE_BITS)]
-    {
+    for (shift, mask) in [
+        (16, 0x0000_FFFF_0000_FFFF),
+        (8, 0x00FF_00FF_00FF_00FF),
+        (4, 0x0F0F_0F0F_0F0F_0F0F),
+        (2, 0x3333_3333_3333_3333),
+        (1, LATITUDE_BITS),
+    ] {
         word = (word | word << shift) & mask;
     }
     word
@@ -145,8 +149,7 @@ impl Shape {
             Shape::Circle { radius } => Some(distance(center, place)).filter(|distance| *distance <= radius),
             Shape::Box { width, height } => {
                 let beside = Place { longitude: center.longitude, ..place };
-                let inside =
-                    latitude_distance(place.latitude, center.latitude) <= height / 2.0 && distance(place, beside) <= width / 2.0;
+                let inside = latitude_distance(place.latitude, center.latitude) <= height / 2.0 && distance(place, beside) <= width / 2.0;
                 inside.then(|| distance(center, place))
             }
         }
