@@ -49,11 +49,12 @@ fn parse_magnitude(digits: &[u8]) -> Option<u64> {
 }
 
 /// A fraction, by the rules of Redis' `getDoubleFromObject`: what `strtod` reads to its end, no blank in front, not NaN.
-/// Infinity has a name (`inf`, `+infinity`); what is too large for an `f64` has none. Hexadecimal is not read.
+/// Infinity has a name (`inf`, `+infinity`); what is too large or too small for an `f64` has none. Hexadecimal is not read.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
     let named = text.iter().any(|byte| matches!(byte, b'i' | b'I'));
-    if value.is_nan() || (value.is_infinite() && !named) { None } else { Some(value) }
+    let vanished = || text.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'));
+    if value.is_nan() || (value.is_infinite() && !named) || (value == 0.0 && vanished()) { None } else { Some(value) }
 }
 
 /// A whole number's text, on the stack.
@@ -319,6 +320,8 @@ mod tests {
             ("+Infinity", Some(f64::INFINITY)),
             ("nan", None),
             ("1e400", None),
+            ("1e-400", None),
+            ("0e-400", Some(0.0)),
             (" 1", None),
             ("1 ", None),
             ("", None),

@@ -47,6 +47,11 @@ impl Members {
 
     /// Puts a member, or gives it another value. Whether it is new.
     pub(crate) fn set(&mut self, heap: &mut Heap, member: &[u8], value: &[u8]) -> bool {
+        self.put(heap, member, value).0
+    }
+
+    /// The same, and its record's handle, which is good until the member gets a value of another length or is removed.
+    pub(crate) fn put(&mut self, heap: &mut Heap, member: &[u8], value: &[u8]) -> (bool, Handle) {
         let hash = self.seed.hash(member);
         let bytes = Shape { key_bytes: member.len(), value_bytes: value.len(), has_deadline: false }.bytes();
         let found = self.table.find(hash, |handle| record(heap, handle).key() == member);
@@ -54,7 +59,7 @@ impl Members {
             && heap.fits_exactly(handle, bytes)
         {
             record::write(heap.bytes_mut(handle), Tag::of(Kind::String), 0, None, member, value);
-            return false;
+            return (false, handle);
         }
         let new = heap.take(bytes);
         record::write(heap.bytes_mut(new), Tag::of(Kind::String), 0, None, member, value);
@@ -66,7 +71,7 @@ impl Members {
             }
             None => self.grow(heap, |table, heap| table.insert(heap, hash, new)),
         }
-        found.is_none()
+        (found.is_none(), new)
     }
 
     /// Whether it was there.

@@ -10,9 +10,12 @@ pub(crate) mod elements;
 mod hash;
 pub(crate) mod list;
 pub(crate) mod members;
+pub(crate) mod order;
 pub(crate) mod pack;
 mod remake;
 pub(crate) mod set;
+pub(crate) mod ranked;
+pub(crate) mod sorted_set;
 
 use crate::heap::Heap;
 use crate::key::{Db, Key};
@@ -20,7 +23,9 @@ use crate::record::{Kind, Record, Tag};
 use crate::shard::{Expiry, Shard};
 use list::{End, List};
 use members::Members;
+use order::Direction;
 use pack::{Pack, Packer};
+use ranked::Ranked;
 
 /// A key holds a value of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,7 @@ pub(crate) enum Large {
     Set(Members),
     Hash(Members),
     List(List),
+    SortedSet(Ranked),
 }
 
 /// Names a large collection of one shard.
@@ -141,6 +147,7 @@ impl Large {
         match self {
             Large::Set(members) | Large::Hash(members) => members.len(),
             Large::List(list) => list.len(),
+            Large::SortedSet(ranked) => ranked.len(),
         }
     }
 
@@ -151,6 +158,9 @@ impl Large {
             Large::Set(members) => members.visit(heap, &mut |member, _| packer.push(member)),
             Large::Hash(members) => members.visit(heap, &mut |field, value| packer.push_pair(field, value)),
             Large::List(list) => list.walk(0, End::Tail).for_each(|element| packer.push(element)),
+            Large::SortedSet(ranked) => {
+                ranked.visit(heap, 0..ranked.len(), Direction::Up, &mut |member, score| packer.push_scored(member, score));
+            }
         }
         packer
     }
@@ -160,21 +170,25 @@ impl Large {
         match self {
             Large::Set(members) | Large::Hash(members) => members.bytes(heap),
             Large::List(list) => list.bytes(),
+            Large::SortedSet(ranked) => ranked.bytes(heap),
         }
     }
 
-    /// Of that, what the heap knows of but does not hold.
+    /// Of that, what is not in the heap.
     fn directory_bytes(&self) -> usize {
         match self {
             Large::Set(members) | Large::Hash(members) => members.directory_bytes(),
             Large::List(list) => list.bytes(),
+            Large::SortedSet(ranked) => ranked.directory_bytes(),
         }
     }
 
+    /// Proves what the rest relies on.
     fn check(&self, heap: &Heap) {
         match self {
             Large::Set(members) | Large::Hash(members) => members.check(heap),
             Large::List(list) => list.check(),
+            Large::SortedSet(ranked) => ranked.check(heap),
         }
     }
 
@@ -201,6 +215,7 @@ impl Large {
         match self {
             Large::Set(members) | Large::Hash(members) => members.free_some(heap, budget),
             Large::List(list) => list.free_some(heap, budget),
+            Large::SortedSet(ranked) => ranked.free_some(heap, budget),
         }
     }
 }
@@ -227,7 +242,7 @@ impl View<'_> {
             View::Packed(pack) => pack.iter().for_each(visit),
             View::Large(Large::Set(members), heap) => members.visit(heap, &mut |member, _| visit(member)),
             View::Large(Large::List(list), _) => list.walk(0, End::Tail).for_each(visit),
-            View::Large(Large::Hash(_), _) => unreachable!("a hash has pairs"),
+            View::Large(..) => unreachable!("others have more than elements"),
         }
     }
 
@@ -244,6 +259,7 @@ impl View<'_> {
     pub(crate) fn visit_scored(&self, visit: &mut dyn FnMut(&[u8], f64)) {
         match self {
             View::Packed(pack) => pack.scored().for_each(|(member, score)| visit(member, score)),
+            View::Large(Large::SortedSet(ranked), heap) => ranked.visit(heap, 0..ranked.len(), Direction::Up, visit),
             View::Large(..) => unreachable!("only a sorted set has scores"),
         }
     }
@@ -362,6 +378,7 @@ impl Shard {
             Kind::Set if !self.pack_limits.fits_set(&pack) => Large::Set(Members::of(pack.iter().map(|member| (member, &b""[..])), self)),
             Kind::Hash if !self.pack_limits.fits_hash(&pack) => Large::Hash(Members::of(pack.pairs(), self)),
             Kind::List if !self.pack_limits.fits_list(pack.len(), packed.len()) => Large::List(List::of(pack.iter(), &mut self.heap)),
+            Kind::SortedSet if !self.pack_limits.fits_sorted_set(&pack) => Large::SortedSet(Ranked::of(pack.scored(), self)),
             _ => return None,
         };
         Some(self.larges.insert(large))
@@ -378,7 +395,12 @@ impl Shard {
         while done < budget {
             let Some(large) = self.larges.doomed.last_mut() else { break };
             match large.free_some(&mut self.heap, budget - done) {
-                0 => drop(self.larges.doomed.pop()),
+                0 => {
+                    // An empty table may still have room.
+                    let left = large.directory_bytes();
+                    self.heap.note_directory(left, 0);
+                    self.larges.doomed.pop();
+                }
                 freed => done += freed,
             }
         }
@@ -407,6 +429,12 @@ impl PackLimits {
             Ok(count_max) => count <= count_max.max(1) && bytes <= BYTES_MAX,
             Err(_) => bytes <= 2048 << self.list.clamp(-5, -1).unsigned_abs(),
         }
+    }
+
+    /// Whether a sorted set does.
+    pub(crate) fn fits_sorted_set(&self, pack: &Pack<'_>) -> bool {
+        let (count_max, bytes_max) = self.sorted_set;
+        pack.len() <= count_max && pack.scored().all(|(member, _)| member.len() <= bytes_max)
     }
 
     /// Whether a set is one of few whole numbers.

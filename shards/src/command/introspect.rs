@@ -170,7 +170,7 @@ fn write_info(command: &Command, reply: &mut Reply<'_>) {
     }
     let (first, last, step) = match command.keys {
         Keys::Range { first, last, step } => (first, last, step),
-        Keys::StoredCounted { stored, .. } => (stored, stored, 1),
+        Keys::StoredCounted { stored: first, .. } | Keys::Announced { first, .. } => (first, first, 1),
         Keys::None | Keys::Counted { .. } => (0, 0, 0),
     };
     for position in [first, last, step] {
@@ -203,13 +203,28 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"flags");
     write_access(&spec.access.iter().collect::<Vec<_>>(), reply);
     reply.bulk(b"begin_search");
-    write_search("index", &[("index", spec.first)], reply);
+    match spec.keyword {
+        Some(keyword) => write_keyword(keyword, spec.first, reply),
+        None => write_search("index", &[("index", spec.first)], reply),
+    }
     reply.bulk(b"find_keys");
     if spec.is_counted {
         write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)], reply);
     } else {
         write_search("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)], reply);
     }
+}
+
+fn write_keyword(keyword: &str, from: i8, reply: &mut Reply<'_>) {
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"keyword");
+    reply.bulk(b"spec");
+    reply.map(2);
+    reply.bulk(b"keyword");
+    reply.bulk(keyword.as_bytes());
+    reply.bulk(b"startfrom");
+    reply.integer(i64::from(from));
 }
 
 fn write_search(kind: &str, fields: &[(&str, i8)], reply: &mut Reply<'_>) {

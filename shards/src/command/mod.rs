@@ -11,6 +11,7 @@ pub mod counters;
 pub mod dump;
 pub mod expire;
 pub mod hashes;
+pub mod geo;
 pub mod introspect;
 pub mod keys;
 pub mod lcs;
@@ -18,6 +19,7 @@ pub mod lists;
 pub mod object;
 pub mod scan;
 pub mod sets;
+pub mod sorted_sets;
 pub mod spec;
 pub mod strings;
 pub mod syntax;
@@ -115,6 +117,25 @@ impl<'a> Call<'a, '_> {
                 None
             }
         }
+    }
+
+    /// [`Call::integer_at_or`] for numbers from `least` on.
+    pub fn integer_from_at(&mut self, index: usize, least: i64, error: &str) -> Option<i64> {
+        let number = self.integer_at_or(index, error)?;
+        if number < least {
+            self.reply.error(error);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// The argument at `index` as a fraction; answers the error and gives `None` if it is none.
+    pub fn fraction_at(&mut self, index: usize, error: &str) -> Option<f64> {
+        let number = number::parse_f64(self.args.get(index));
+        if number.is_none() {
+            self.reply.error(error);
+        }
+        number
     }
 
     /// The database whose number is the argument at `index`; answers the error and gives `None` if there is none.

@@ -56,6 +56,11 @@ impl<'a> Filter<'a> {
         Filter::parse_of(call, index, Scanned::Keys)
     }
 
+    /// The same for a walk through the elements of one key, which have no type.
+    pub(crate) fn parse_for_elements(call: &mut Call<'a, '_>, index: usize) -> Option<Filter<'a>> {
+        Filter::parse_of(call, index, Scanned::Others)
+    }
+
     pub(super) fn parse_of(call: &mut Call<'a, '_>, mut index: usize, scanned: Scanned) -> Option<Filter<'a>> {
         let mut filter = Filter::ALL;
         while index < call.args.len() {
@@ -87,8 +92,8 @@ impl<'a> Filter<'a> {
         Some(filter)
     }
 
-    /// Whether an element of a collection is shown.
-    pub(super) fn shows_element(&self, element: &[u8]) -> bool {
+    /// Whether it shows an element of one key.
+    pub(crate) fn shows_element(&self, element: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, element))
     }
 
@@ -100,6 +105,13 @@ impl<'a> Filter<'a> {
         };
         kind_fits && self.shows_element(found.key)
     }
+}
+
+/// What a walk is through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walked {
+    Keys,
+    Elements,
 }
 
 /// `*` means every key, the empty one included, which the pattern itself does not match.

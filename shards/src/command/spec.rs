@@ -109,7 +109,7 @@ impl Command {
         while command.key_specs[count].is_some() {
             count += 1;
         }
-        command.key_specs[count] = Some(KeySpec { first, last, step, is_counted: false, access: KeyAccesses(bits) });
+        command.key_specs[count] = Some(KeySpec { first, last, step, is_counted: false, keyword: None, access: KeyAccesses(bits) });
         let last = if last < 0 { last } else { first + last };
         // Several specifications in a row make one range: `COPY source destination`.
         command.keys = match command.keys {
@@ -133,6 +133,24 @@ impl Command {
         command.keys = match stored {
             Keys::Range { first, .. } => Keys::StoredCounted { stored: first, count },
             _ => Keys::Counted { count },
+        };
+        command
+    }
+
+    /// One more key behind either of two words, which may stand from argument `from` on. For a command with one other key.
+    pub const fn announced(self, words: &'static [&'static str; 2], from: i8, access: &[KeyAccess]) -> Command {
+        let stored = self.keys;
+        let mut command = self.keys(from, 0, 1, access).keys(from, 0, 1, access);
+        let mut index = 0;
+        while index < words.len() {
+            if let Some(spec) = &mut command.key_specs[index + 1] {
+                spec.keyword = Some(words[index]);
+            }
+            index += 1;
+        }
+        command.keys = match stored {
+            Keys::Range { first, .. } => Keys::Announced { first, words, from },
+            _ => panic!("announced keys follow one at a place of its own"),
         };
         command
     }
@@ -228,6 +246,15 @@ pub enum Keys {
         /// Index of the count.
         count: i8,
     },
+    /// One, and the one that follows the last of some words, if any of them stands there.
+    Announced {
+        /// Index of the one.
+        first: i8,
+        /// The words, in any case.
+        words: &'static [&'static str; 2],
+        /// Where they may begin.
+        from: i8,
+    },
     /// One, and as many as the argument at `count` says follow that.
     StoredCounted {
         /// Index of the one.
@@ -248,6 +275,8 @@ pub struct KeySpec {
     pub step: i8,
     /// Whether `first` is not the first key but says how many follow it.
     pub is_counted: bool,
+    /// The word that stands in front of it, from argument `first` on: then `first` is not the key's place.
+    pub keyword: Option<&'static str>,
     /// What is done to them.
     pub access: KeyAccesses,
 }

@@ -6,11 +6,13 @@
 mod bits;
 mod cluster;
 mod connection;
+mod geo;
 mod hashes;
 mod keys;
 mod lists;
 mod server;
 mod sets;
+mod sorted_sets;
 mod strings;
 
 use super::spec::{Command, Handler, Keys};
@@ -22,11 +24,13 @@ const GROUPS: &[&[Command]] = &[
     bits::COMMANDS,
     cluster::COMMANDS,
     connection::COMMANDS,
+    geo::COMMANDS,
     hashes::COMMANDS,
     keys::COMMANDS,
     lists::COMMANDS,
     server::COMMANDS,
     sets::COMMANDS,
+    sorted_sets::COMMANDS,
     strings::COMMANDS,
 ];
 
@@ -250,6 +254,12 @@ pub fn keys_of(command: &Command, args: Args<'_>) -> KeyIndices {
             KeyIndices { ahead: None, next: first as usize, end, step: step as usize }
         }
         Keys::Counted { count } => counted_keys(args, count as usize),
+        Keys::Announced { first, words, from } => {
+            let is_word = |index: &usize| words.iter().any(|word| args.get(*index).eq_ignore_ascii_case(word.as_bytes()));
+            let word = (from as usize..len.saturating_sub(1)).rfind(is_word);
+            let (next, end) = word.map_or((0, 0), |word| (word + 1, word + 2));
+            KeyIndices { ahead: Some(first as usize).filter(|first| *first < len), next, end, step: 1 }
+        }
         Keys::StoredCounted { stored, count } => {
             KeyIndices { ahead: Some(stored as usize).filter(|stored| *stored < len), ..counted_keys(args, count as usize) }
         }
@@ -435,6 +445,15 @@ mod tests {
         check("mset a 1 b", "mset a,b");
         check("copy a b", "copy a,b");
         check("RENAME a b", "rename a,b");
+        check("zunion 2 a b c", "zunion a,b");
+        check("zunionstore d 2 a b weights 1 2", "zunionstore d,a,b");
+        check("zunionstore d 9 a", "zunionstore d,a");
+        check("zunionstore d x a", "zunionstore d");
+        check("zmpop 1 a min", "zmpop a");
+        check("georadius a 1 2 3 m", "georadius a");
+        check("georadius a 1 2 3 m asc store b", "georadius a,b");
+        check("georadius a 1 2 3 m store b storedist c", "georadius a,c");
+        check("georadius a 1 2 3 m store", "georadius a");
         check("PING", "ping");
         check("LMOVE a b LEFT RIGHT", "lmove a,b");
         check("LMPOP 2 a b LEFT", "lmpop a,b");
@@ -535,7 +554,9 @@ mod tests {
             if matches!(command.spread, Spread::Sum | Spread::Gather | Spread::Each | Spread::Borrow) {
                 match command.keys {
                     Keys::Range { first, last, step } => assert!(last < 0 || last >= first + step, "{name} has one key only"),
-                    Keys::Counted { .. } | Keys::StoredCounted { .. } => assert_eq!(command.spread, Spread::Borrow, "{name}"),
+                    Keys::Counted { .. } | Keys::StoredCounted { .. } | Keys::Announced { .. } => {
+                        assert_eq!(command.spread, Spread::Borrow, "{name}")
+                    }
                     Keys::None => panic!("{name} spreads nothing"),
                 }
             }

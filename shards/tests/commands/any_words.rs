@@ -75,6 +75,7 @@ fn state(session: &mut Session) -> Vec<Vec<u8>> {
     for key in KEYS {
         state.push(session.ask(&["DUMP", key]));
         state.push(session.ask(&["PEXPIRETIME", key]));
+        state.push(session.ask(&["ZRANGE", key, "0", "-1", "WITHSCORES"]));
     }
     state
 }
@@ -90,7 +91,7 @@ fn after_reply(bytes: &[u8]) -> Option<&[u8]> {
     let (line, rest) = (&bytes[..end], &bytes[end + 2..]);
     let number = || std::str::from_utf8(&line[1..]).ok()?.parse::<i64>().ok();
     match line[0] {
-        b'+' | b'-' => Some(rest),
+        b'+' | b'-' | b',' => Some(rest),
         b':' => number().map(|_| rest),
         b'_' => line.len().eq(&1).then_some(rest),
         b'$' => match number()? {

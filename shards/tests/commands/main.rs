@@ -6,6 +6,7 @@
 mod any_words; // every command with words it does not expect
 mod bits; // bit commands and ranges against one bit at a time
 mod lists; // list commands against a deque, whatever form a list has
+mod ranking; // sorted sets against a map, from few members to many
 mod replay; // a log of what commands did gives the same data again
 mod scan; // what SCAN promises while keys come and go
 mod script; // the scripts, and the one function that plays them
@@ -83,4 +84,14 @@ fn hashes() {
 #[test]
 fn sets() {
     script::check(include_str!("scripts/sets.script"));
+}
+
+#[test]
+fn sorted_sets() {
+    script::check(include_str!("scripts/sorted_sets.script"));
+}
+
+#[test]
+fn places_on_the_earth() {
+    script::check(include_str!("scripts/geo.script"));
 }

@@ -5,6 +5,7 @@
 //! `# ` begins a comment.
 
 use shards::command::{COMMANDS_BY_NUMBER, Call, Handler, Resolved, keys_of, resolve};
+use shards::shard::Deadline;
 use shards::wire::{Args, Proto, Reply, Span};
 use shards::{Db, KeySeed, Shard, ShardConfig};
 
@@ -66,6 +67,11 @@ impl Session {
     /// The same to do what happens between commands.
     pub(super) fn with_shard_mut<T>(&mut self, work: impl FnOnce(&mut Shard, u64) -> T) -> T {
         work(&mut self.shard, self.now)
+    }
+
+    /// Lets the shard do what it has put off.
+    pub(super) fn tick_until_idle(&mut self) {
+        while self.shard.tick(self.now, 1000) > 0 || self.shard.backlog() > 0 || self.shard.next_deadline() == Some(Deadline(0)) {}
     }
 
     /// One request to its reply's bytes, by the table, as the engine does it for one core.
