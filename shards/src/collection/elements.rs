@@ -208,27 +208,24 @@ impl<'s, 'k> Editor<'s, 'k> {
 
     /// As it is now.
     #[inline]
-    pub(crate) fn elements(&self) -> Option<Elements<'_>> {
+    pub(crate) fn elements(&self) -> Elements<'_> {
         let form = match &self.state {
+            State::Absent => Form::Packed(Pack::of(0, b"")),
+            State::Resting(_, handle) => Form::Packed(Pack::trusted(self.shard.record(*handle).value())),
+            State::Packed(packed) => Form::Packed(packed.pack()),
             State::Large(id) => {
                 let (large, heap) = self.shard.large(*id);
                 Form::Large(large.members(), heap)
             }
             State::Outgrown(members) => Form::Large(members, &self.shard.heap),
-            State::Absent | State::Resting(..) | State::Packed(_) => Form::Packed(self.pack()?),
         };
-        Some(Elements { form, is_paired: self.is_paired() })
+        Elements { form, is_paired: self.is_paired() }
     }
 
     /// The value of a member, empty in a set.
     #[inline]
     pub(crate) fn get(&self, member: &[u8]) -> Option<&[u8]> {
-        self.elements()?.get(member)
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.elements().map_or(0, |elements| elements.len())
+        self.elements().get(member)
     }
 
     /// Adds a member to a set. Whether it is new; if not, nothing changes.
@@ -292,25 +289,23 @@ impl<'s, 'k> Editor<'s, 'k> {
 
     /// Takes `count` members out, picked by the shard's chance, and shows each. There must be more than that.
     pub(crate) fn take(&mut self, count: usize, taken: &mut dyn FnMut(&[u8])) {
-        debug_assert!(count < self.len());
-        self.has_changed |= count > 0;
+        debug_assert!(count < self.elements().len());
         let mut chance = self.shard.chance.clone();
-        if self.elements().is_some_and(|elements| elements.is_large()) {
+        if count == 1 || self.elements().is_large() {
             let mut member = Vec::new();
             for _ in 0..count {
-                let Some((picked, _)) = self.elements().and_then(|elements| elements.pick(&mut chance)) else { break };
+                let Some((picked, _)) = self.elements().pick(&mut chance) else { break };
                 taken(picked);
                 member.clear();
                 member.extend_from_slice(picked);
                 self.remove(&member);
             }
         } else {
-            let mut sampling = Sampling::new(count, self.len());
+            let mut sampling = Sampling::new(count, self.elements().len());
             let mut rest = Packer::default();
-            if let Some(elements) = self.elements() {
-                elements.visit(&mut |member, _| if sampling.takes_next(&mut chance) { taken(member) } else { rest.push(member) });
-            }
+            self.elements().visit(&mut |member, _| if sampling.takes_next(&mut chance) { taken(member) } else { rest.push(member) });
             self.state = State::Packed(Packed::copy(&rest.finish()));
+            self.has_changed |= count > 0;
         }
         self.shard.chance = chance;
     }
@@ -344,11 +339,9 @@ impl<'s, 'k> Editor<'s, 'k> {
     /// The packed elements; `None` if they are not packed.
     #[inline]
     fn pack(&self) -> Option<Pack<'_>> {
-        match &self.state {
-            State::Absent => Some(Pack::of(0, b"")),
-            State::Resting(_, handle) => Some(Pack::trusted(self.shard.record(*handle).value())),
-            State::Packed(packed) => Some(packed.pack()),
-            State::Large(_) | State::Outgrown(_) => None,
+        match self.elements().form {
+            Form::Packed(pack) => Some(pack),
+            Form::Large(..) => None,
         }
     }
 

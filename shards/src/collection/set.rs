@@ -15,7 +15,7 @@ impl Shard {
     /// # Errors
     /// If the key holds something else.
     #[inline]
-    pub(crate) fn set(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
+    pub(crate) fn view_set(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
         Ok(self.view(db, key, Kind::Set, now)?.map(|view| Elements::of(view, Kind::Set)))
     }
 

@@ -119,10 +119,11 @@ impl Command {
         command
     }
 
-    /// Keys whose number is the argument at `count`, right behind it.
+    /// Keys whose number is the argument at `count`, right behind it. After [`Command::flags`]: one more follows from it.
     pub const fn keys_counted(self, count: i8, access: &[KeyAccess]) -> Command {
         let mut command = self.keys(count, 0, 1, access);
         command.keys = Keys::Counted { count };
+        command.flags = command.flags.and(Flags::MOVABLE_KEYS);
         if let Some(spec) = &mut command.key_specs[0] {
             spec.is_counted = true;
         }
