@@ -89,6 +89,15 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// Shows members until `visit` says enough, and seldom more than a few after that.
+    pub(crate) fn visit_until(&self, visit: &mut dyn FnMut(&'a [u8]) -> bool) {
+        let (mut cursor, mut go_on) = (0, true);
+        while go_on {
+            cursor = self.scan(cursor, 1, &mut |member, _| go_on = go_on && visit(member));
+            go_on &= cursor != 0;
+        }
+    }
+
     /// Some member, each as likely as the next, and its value. `None` if there are none.
     pub(crate) fn pick(&self, chance: &mut Chance) -> Option<(&'a [u8], &'a [u8])> {
         match self.form {
@@ -290,24 +299,27 @@ impl<'s, 'k> Editor<'s, 'k> {
     /// Takes `count` members out, picked by the shard's chance, and shows each. There must be more than that.
     pub(crate) fn take(&mut self, count: usize, taken: &mut dyn FnMut(&[u8])) {
         debug_assert!(count < self.elements().len());
-        let mut chance = self.shard.chance.clone();
         if count == 1 || self.elements().is_large() {
             let mut member = Vec::new();
             for _ in 0..count {
+                // Given back each time: removing may draw for what eviction remembers.
+                let mut chance = self.shard.chance.clone();
                 let Some((picked, _)) = self.elements().pick(&mut chance) else { break };
                 taken(picked);
                 member.clear();
                 member.extend_from_slice(picked);
+                self.shard.chance = chance;
                 self.remove(&member);
             }
         } else {
+            let mut chance = self.shard.chance.clone();
             let mut sampling = Sampling::new(count, self.elements().len());
             let mut rest = Packer::default();
             self.elements().visit(&mut |member, _| if sampling.takes_next(&mut chance) { taken(member) } else { rest.push(member) });
             self.state = State::Packed(Packed::copy(&rest.finish()));
+            self.shard.chance = chance;
             self.has_changed |= count > 0;
         }
-        self.shard.chance = chance;
     }
 
     /// Puts what has changed in its place; the key goes with the last element. The deadline stays.
