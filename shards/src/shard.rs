@@ -353,8 +353,15 @@ impl Shard {
         if self.locate_live(db, key, now).is_none() {
             self.put(db, key, Kind::String, b"", Expiry::Never, now);
         }
-        self.changes += 1;
         let (place, old) = self.locate(db, key).expect("just put");
+        self.resize_at(db, key, (place, old), value_bytes, now).1
+    }
+
+    /// The same where a live record was found, of whatever kind. Returns its handle as well, which may be another now; its place in
+    /// the table stays.
+    pub(crate) fn resize_at(&mut self, db: Db, key: &Key<'_>, found: (Place, Handle), value_bytes: usize, now: u64) -> (Handle, &mut [u8]) {
+        let (place, old) = found;
+        self.changes += 1;
         if self.walked == key.partition().0 {
             self.leave_before(db, key.hash, key.bytes, Some(old));
         }
@@ -382,7 +389,13 @@ impl Shard {
         if let Some(new) = value.get_mut(shape.value_bytes..) {
             new.fill(0);
         }
-        value
+        (handle, value)
+    }
+
+    /// The value of a record for writing, after [`Shard::leave_before_change`].
+    pub(crate) fn value_mut(&mut self, handle: Handle) -> &mut [u8] {
+        let value_bytes = self.record(handle).shape().value_bytes;
+        record::set_value_bytes(self.heap.bytes_mut(handle), value_bytes)
     }
 
     /// Removes a key. Whether it was there.
@@ -603,8 +616,9 @@ impl Shard {
         table.find(key.hash, |handle| self.record(handle).key() == key.bytes)
     }
 
+    /// Where the record of a key that is there is: its place in the table, until the table changes, and its handle.
     #[inline]
-    fn locate_live(&self, db: Db, key: &Key<'_>, now: u64) -> Option<(Place, Handle)> {
+    pub(crate) fn locate_live(&self, db: Db, key: &Key<'_>, now: u64) -> Option<(Place, Handle)> {
         self.locate(db, key).filter(|(_, handle)| !self.record(*handle).is_over(now))
     }
 
@@ -641,12 +655,6 @@ impl Shard {
     /// The record of a key that is there.
     pub(crate) fn live_record(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Record<'_>> {
         self.locate_live(db, key, now).map(|(_, handle)| self.record(handle))
-    }
-
-    /// Where the record of a key that is there is, until something happens to it.
-    #[inline]
-    pub(crate) fn live_handle(&self, db: Db, key: &Key<'_>, now: u64) -> Option<Handle> {
-        self.locate_live(db, key, now).map(|(_, handle)| handle)
     }
 
     /// Something is about to happen to what a record of this key names.

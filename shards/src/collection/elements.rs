@@ -1,11 +1,11 @@
 //! What sets and hashes have in common: elements that are found by their bytes.
 //!
 //! A member of a set is a field whose value is empty, so that looking, picking by chance, scanning and changing are done once
-//! for both. [`Elements`] reads a collection in place. [`Editor`] changes one: it copies the packed bytes when the first change
-//! comes and not before, and makes a [`Members`] of them when they outgrow [`PackLimits`](super::PackLimits).
+//! for both. [`Elements`] reads a collection in place. [`Editor`] changes one: it changes packed bytes in their
+//! record, or in a copy when more than one element changes, and makes a [`Members`] of them when they outgrow [`PackLimits`](super::PackLimits).
 
 use super::members::Members;
-use super::pack::{Pack, take_element};
+use super::pack::{Pack, Packer, take_element};
 use super::{Large, LargeId, View, WrongKind};
 use crate::chance::Chance;
 use crate::heap::{Handle, Heap};
@@ -13,6 +13,7 @@ use crate::key::{Db, Key};
 use crate::log::varint;
 use crate::record::Kind;
 use crate::shard::Shard;
+use crate::table::Place;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -85,6 +86,15 @@ impl<'a> Elements<'a> {
             Form::Packed(pack) if self.is_paired => pack.pairs().for_each(|(field, value)| visit(field, value)),
             Form::Packed(pack) => pack.iter().for_each(|member| visit(member, b"")),
             Form::Large(members, heap) => members.visit(heap, visit),
+        }
+    }
+
+    /// Shows members until `visit` says enough, and seldom more than a few after that.
+    pub(crate) fn visit_until(&self, visit: &mut dyn FnMut(&'a [u8]) -> bool) {
+        let (mut cursor, mut go_on) = (0, true);
+        while go_on {
+            cursor = self.scan(cursor, 1, &mut |member, _| go_on = go_on && visit(member));
+            go_on &= cursor != 0;
         }
     }
 
@@ -164,7 +174,7 @@ impl Sampling {
     }
 }
 
-/// A set or a hash that is being changed. Nothing counts before [`Editor::close`]; what did not change need not be closed.
+/// A set or a hash that is being changed. Whoever has changed something must [`Editor::close`] it.
 pub(crate) struct Editor<'s, 'k> {
     shard: &'s mut Shard,
     db: Db,
@@ -178,8 +188,8 @@ pub(crate) struct Editor<'s, 'k> {
 enum State {
     /// There is no such key.
     Absent,
-    /// Packed in its record, and not changed yet.
-    Resting(Handle),
+    /// Packed in its record, with one change at most.
+    Resting(Place, Handle),
     Packed(Packed),
     Large(LargeId),
     /// Was packed when the change began.
@@ -192,25 +202,25 @@ impl<'s, 'k> Editor<'s, 'k> {
     /// # Errors
     /// If the key holds something else.
     pub(crate) fn open(shard: &'s mut Shard, db: Db, key: Key<'k>, kind: Kind, now: u64) -> Result<Editor<'s, 'k>, WrongKind> {
-        let state = match shard.live_handle(db, &key, now) {
+        let state = match shard.locate_live(db, &key, now) {
             None => State::Absent,
-            Some(handle) => {
+            Some((place, handle)) => {
                 let record = shard.record(handle);
                 if record.kind() != kind {
                     return Err(WrongKind);
                 }
-                if record.tag().is_large() { State::Large(LargeId::of(record)) } else { State::Resting(handle) }
+                if record.tag().is_large() { State::Large(LargeId::of(record)) } else { State::Resting(place, handle) }
             }
         };
         Ok(Editor { shard, db, key, kind, now, state, has_changed: false })
     }
 
-    /// As it is now; `None` if there is nothing.
+    /// As it is now.
     #[inline]
-    pub(crate) fn elements(&self) -> Option<Elements<'_>> {
+    pub(crate) fn elements(&self) -> Elements<'_> {
         let form = match &self.state {
-            State::Absent => return None,
-            State::Resting(handle) => Form::Packed(Pack::trusted(self.shard.record(*handle).value())),
+            State::Absent => Form::Packed(Pack::of(0, b"")),
+            State::Resting(_, handle) => Form::Packed(Pack::trusted(self.shard.record(*handle).value())),
             State::Packed(packed) => Form::Packed(packed.pack()),
             State::Large(id) => {
                 let (large, heap) = self.shard.large(*id);
@@ -218,32 +228,31 @@ impl<'s, 'k> Editor<'s, 'k> {
             }
             State::Outgrown(members) => Form::Large(members, &self.shard.heap),
         };
-        Some(Elements { form, is_paired: self.is_paired() })
+        Elements { form, is_paired: self.is_paired() }
     }
 
     /// The value of a member, empty in a set.
     #[inline]
     pub(crate) fn get(&self, member: &[u8]) -> Option<&[u8]> {
-        self.elements()?.get(member)
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.elements().map_or(0, |elements| elements.len())
+        self.elements().get(member)
     }
 
     /// Adds a member to a set. Whether it is new; if not, nothing changes.
     pub(crate) fn add(&mut self, member: &[u8]) -> bool {
-        let is_new = match self.state {
-            State::Absent | State::Resting(_) | State::Packed(_) => {
-                let is_new = self.get(member).is_none();
-                if is_new {
-                    self.put_at(None, member, b"");
-                }
-                is_new
-            }
+        let is_new = match self.pack() {
             // Looks for it once only, and putting an empty value in place of one changes nothing.
-            State::Large(_) | State::Outgrown(_) => self.put_large(member, b""),
+            None => self.put_large(member, b""),
+            Some(pack) if find(&pack, false, member).is_some() => false,
+            Some(pack) => {
+                if self.shard.pack_limits.admits_member(&pack, member) {
+                    let (end, count) = (pack.elements().len(), pack.len() + 1);
+                    self.splice(end..end, &[member], count);
+                } else {
+                    self.outgrow();
+                    self.put_large(member, b"");
+                }
+                true
+            }
         };
         self.has_changed |= is_new;
         is_new
@@ -251,51 +260,37 @@ impl<'s, 'k> Editor<'s, 'k> {
 
     /// Gives a field of a hash this value. Whether it is new.
     pub(crate) fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        self.has_changed = true;
-        let Some(packed) = self.packed() else { return self.put_large(field, value) };
-        let spot = find(packed.elements(), true, field);
-        let is_new = spot.is_none();
-        self.put_at(spot, field, value);
-        is_new
-    }
-
-    /// Puts a member into a packed collection, at the end if it is new, and makes it large if it must be.
-    fn put_at(&mut self, spot: Option<Spot>, member: &[u8], value: &[u8]) {
-        let (is_paired, limits) = (self.is_paired(), self.shard.pack_limits);
-        let Some(packed) = self.packed() else { return };
-        let pack = packed.pack();
-        let stays = if is_paired { limits.admits_pair(&pack, spot.is_none(), member, value) } else { limits.admits_member(&pack, member) };
-        match spot {
-            _ if !stays => {
-                self.outgrow();
-                self.put_large(member, value);
+        let is_new = match self.pack() {
+            None => self.put_large(field, value),
+            Some(pack) => {
+                let (found, len, end) = (find(&pack, true, field), pack.len(), pack.elements().len());
+                let is_new = found.is_none();
+                if !self.shard.pack_limits.admits_pair(&pack, is_new, field, value) {
+                    self.outgrow();
+                    self.put_large(field, value);
+                } else if let Some(spot) = found {
+                    self.splice(spot.value, &[value], len);
+                } else {
+                    self.splice(end..end, &[field, value], len + 1);
+                }
+                is_new
             }
-            Some(spot) => packed.replace(spot.value, value),
-            None if is_paired => packed.append(&[member, value]),
-            None => packed.append(&[member]),
-        }
-    }
-
-    /// Whether it is new.
-    fn put_large(&mut self, member: &[u8], value: &[u8]) -> bool {
-        let Some((members, heap)) = self.members() else { return false };
-        members.set(heap, member, value)
+        };
+        self.has_changed = true;
+        is_new
     }
 
     /// Whether it was there.
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
-        let is_paired = self.is_paired();
-        let was_there = match &self.state {
-            State::Absent => false,
-            State::Resting(_) if self.get(member).is_none() => false,
-            State::Resting(_) | State::Packed(_) => {
-                let found = self.packed().and_then(|packed| find(packed.elements(), is_paired, member).map(|spot| (packed, spot)));
-                found.is_some_and(|(packed, spot)| {
-                    packed.remove(spot.start..spot.value.end);
+        let was_there = match self.pack() {
+            None => self.members().is_some_and(|(members, heap)| members.remove(heap, member)),
+            Some(pack) => {
+                let (found, len) = (find(&pack, self.is_paired(), member), pack.len());
+                found.is_some_and(|spot| {
+                    self.splice(spot.start..spot.value.end, &[], len - 1);
                     true
                 })
             }
-            State::Large(_) | State::Outgrown(_) => self.members().is_some_and(|(members, heap)| members.remove(heap, member)),
         };
         self.has_changed |= was_there;
         was_there
@@ -303,27 +298,28 @@ impl<'s, 'k> Editor<'s, 'k> {
 
     /// Takes `count` members out, picked by the shard's chance, and shows each. There must be more than that.
     pub(crate) fn take(&mut self, count: usize, taken: &mut dyn FnMut(&[u8])) {
-        debug_assert!(count < self.len());
-        self.has_changed |= count > 0;
-        let mut chance = self.shard.chance.clone();
-        if self.elements().is_some_and(|elements| elements.is_large()) {
+        debug_assert!(count < self.elements().len());
+        if count == 1 || self.elements().is_large() {
             let mut member = Vec::new();
             for _ in 0..count {
-                let Some((picked, _)) = self.elements().and_then(|elements| elements.pick(&mut chance)) else { break };
+                // Given back each time: removing may draw for what eviction remembers.
+                let mut chance = self.shard.chance.clone();
+                let Some((picked, _)) = self.elements().pick(&mut chance) else { break };
                 taken(picked);
                 member.clear();
                 member.extend_from_slice(picked);
+                self.shard.chance = chance;
                 self.remove(&member);
             }
         } else {
-            let mut sampling = Sampling::new(count, self.len());
-            let mut rest = Packed::empty();
-            if let Some(elements) = self.elements() {
-                elements.visit(&mut |member, _| if sampling.takes_next(&mut chance) { taken(member) } else { rest.append(&[member]) });
-            }
-            self.state = State::Packed(rest);
+            let mut chance = self.shard.chance.clone();
+            let mut sampling = Sampling::new(count, self.elements().len());
+            let mut rest = Packer::default();
+            self.elements().visit(&mut |member, _| if sampling.takes_next(&mut chance) { taken(member) } else { rest.push(member) });
+            self.state = State::Packed(Packed::copy(&rest.finish()));
+            self.shard.chance = chance;
+            self.has_changed |= count > 0;
         }
-        self.shard.chance = chance;
     }
 
     /// Puts what has changed in its place; the key goes with the last element. The deadline stays.
@@ -333,7 +329,8 @@ impl<'s, 'k> Editor<'s, 'k> {
         }
         let Editor { shard, db, key, kind, now, state, .. } = self;
         match state {
-            State::Absent | State::Resting(_) => {}
+            // What was changed in its record is in its place.
+            State::Absent | State::Resting(..) => {}
             State::Packed(packed) => shard.close(db, &key, kind, &packed.finish(), now),
             State::Large(id) => shard.close_large(db, &key, id, now),
             State::Outgrown(members) if members.len() == 0 => {
@@ -351,14 +348,64 @@ impl<'s, 'k> Editor<'s, 'k> {
         self.kind == Kind::Hash
     }
 
-    /// The packed elements for changing; `None` if they are not packed.
-    fn packed(&mut self) -> Option<&mut Packed> {
+    /// The packed elements; `None` if they are not packed.
+    #[inline]
+    fn pack(&self) -> Option<Pack<'_>> {
+        match self.elements().form {
+            Form::Packed(pack) => Some(pack),
+            Form::Large(..) => None,
+        }
+    }
+
+    /// Puts parts, each with its length, where others are among the packed elements, which are `count` then.
+    fn splice(&mut self, at: Range<usize>, parts: &[&[u8]], count: usize) {
         match &self.state {
+            // Most commands change one element; of more than one, the others are changed in a copy.
+            State::Resting(place, handle) if !self.has_changed && count > 0 => {
+                let (place, handle) = (*place, *handle);
+                if self.splice_in_place((place, handle), at.clone(), parts, count) {
+                    return;
+                }
+                self.state = State::Packed(Packed::copy(self.shard.record(handle).value()));
+            }
+            State::Resting(_, handle) => self.state = State::Packed(Packed::copy(self.shard.record(*handle).value())),
             State::Absent => self.state = State::Packed(Packed::empty()),
-            State::Resting(handle) => self.state = State::Packed(Packed::copy(self.shard.record(*handle).value())),
             _ => {}
         }
-        if let State::Packed(packed) = &mut self.state { Some(packed) } else { None }
+        if let State::Packed(packed) = &mut self.state {
+            packed.splice(at, parts, count);
+        }
+    }
+
+    /// The same in the record itself. `false`, and nothing happens, if the count takes another number of bytes.
+    fn splice_in_place(&mut self, found: (Place, Handle), at: Range<usize>, parts: &[&[u8]], count: usize) -> bool {
+        let value = self.shard.record(found.1).value();
+        let head_bytes = varint::len(count as u64);
+        if varint::len(Pack::trusted(value).len() as u64) != head_bytes {
+            return false;
+        }
+        let (start, end, len) = (head_bytes + at.start, head_bytes + at.end, value.len());
+        let rest = start + bytes_of(parts);
+        let new_len = len - end + rest;
+        if rest < end {
+            // What is behind moves before the record ends in front of it.
+            self.shard.leave_before_change(self.db, &self.key);
+            self.shard.value_mut(found.1).copy_within(end..len, rest);
+        }
+        let (handle, value) = self.shard.resize_at(self.db, &self.key, found, new_len, self.now);
+        if rest > end {
+            value.copy_within(end..len, rest);
+        }
+        write_parts(parts, &mut value[start..rest]);
+        put_length(count, &mut value[..head_bytes]);
+        self.state = State::Resting(found.0, handle);
+        true
+    }
+
+    /// Whether it is new.
+    fn put_large(&mut self, member: &[u8], value: &[u8]) -> bool {
+        let Some((members, heap)) = self.members() else { return false };
+        members.set(heap, member, value)
     }
 
     /// The large elements for changing, and what that takes.
@@ -377,8 +424,11 @@ impl<'s, 'k> Editor<'s, 'k> {
         }
     }
 
+    /// Makes packed elements large.
     fn outgrow(&mut self) {
-        let State::Packed(packed) = std::mem::replace(&mut self.state, State::Absent) else { return };
+        let Some(pack) = self.pack() else { return };
+        // They are read while the heap is written.
+        let packed = Packed::with(pack.len(), pack.elements());
         let pack = packed.pack();
         let members = if self.is_paired() {
             Members::of(pack.pairs(), self.shard)
@@ -397,7 +447,8 @@ struct Spot {
 }
 
 #[inline]
-fn find(elements: &[u8], is_paired: bool, member: &[u8]) -> Option<Spot> {
+fn find(pack: &Pack<'_>, is_paired: bool, member: &[u8]) -> Option<Spot> {
+    let elements = pack.elements();
     let mut rest = elements;
     loop {
         let start = elements.len() - rest.len();
@@ -428,11 +479,19 @@ impl Packed {
         Packed { bytes, count: 0, head_bytes: 1 }
     }
 
+    /// Of a record's value.
     fn copy(value: &[u8]) -> Packed {
         let count = Pack::trusted(value).len();
         let mut bytes = Vec::with_capacity(value.len() + ROOM_BYTES);
         bytes.extend_from_slice(value);
         Packed { bytes, count, head_bytes: varint::len(count as u64) }
+    }
+
+    /// Of elements without their count.
+    fn with(count: usize, elements: &[u8]) -> Packed {
+        let mut packed = Packed::empty();
+        packed.bytes.extend_from_slice(elements);
+        Packed { count, ..packed }
     }
 
     #[inline]
@@ -445,37 +504,18 @@ impl Packed {
         Pack::of(self.count, self.elements())
     }
 
-    /// A member, or a field and its value.
-    fn append(&mut self, parts: &[&[u8]]) {
-        for part in parts {
-            varint::put(part.len() as u64, &mut self.bytes);
-            self.bytes.extend_from_slice(part);
+    /// Puts parts, each with its length, where others are among the elements, which are `count` then.
+    fn splice(&mut self, at: Range<usize>, parts: &[&[u8]], count: usize) {
+        let (start, end, len) = (self.head_bytes + at.start, self.head_bytes + at.end, self.bytes.len());
+        let rest = start + bytes_of(parts);
+        let new_len = len - end + rest;
+        if new_len > len {
+            self.bytes.resize(new_len, 0);
         }
-        self.count += 1;
-    }
-
-    /// Takes a member out, or a field and its value, that are at these places among the elements.
-    fn remove(&mut self, at: Range<usize>) {
-        self.bytes.drain(self.head_bytes + at.start..self.head_bytes + at.end);
-        self.count -= 1;
-    }
-
-    /// Puts another value at these places among the elements. There is none in a set, and it stays so.
-    fn replace(&mut self, at: Range<usize>, value: &[u8]) {
-        if at.is_empty() {
-            return;
-        }
-        let (start, end) = (self.head_bytes + at.start, self.head_bytes + at.end);
-        let (len_before, new_end) = (self.bytes.len(), start + varint::len(value.len() as u64) + value.len());
-        if new_end > end {
-            self.bytes.resize(len_before + new_end - end, 0);
-        }
-        self.bytes.copy_within(end..len_before, new_end);
-        self.bytes.truncate(len_before - end + new_end);
-        let target = &mut self.bytes[start..new_end];
-        let (length, content) = target.split_at_mut(target.len() - value.len());
-        content.copy_from_slice(value);
-        put_length(value.len(), length);
+        self.bytes.copy_within(end..len, rest);
+        self.bytes.truncate(new_len);
+        write_parts(parts, &mut self.bytes[start..rest]);
+        self.count = count;
     }
 
     /// The value of a record.
@@ -489,6 +529,22 @@ impl Packed {
             self.bytes.splice(..self.head_bytes, head.iter().copied());
         }
         self.bytes
+    }
+}
+
+/// Bytes that parts take with their lengths.
+fn bytes_of(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| varint::len(part.len() as u64) + part.len()).sum()
+}
+
+/// Writes parts with their lengths, which take all of `target`.
+fn write_parts(parts: &[&[u8]], mut target: &mut [u8]) {
+    for part in parts {
+        let (length, following) = target.split_at_mut(varint::len(part.len() as u64));
+        put_length(part.len(), length);
+        let (content, following) = following.split_at_mut(part.len());
+        content.copy_from_slice(part);
+        target = following;
     }
 }
 

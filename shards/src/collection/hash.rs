@@ -14,7 +14,7 @@ impl Shard {
     /// # Errors
     /// If the key holds something else.
     #[inline]
-    pub(crate) fn hash(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
+    pub(crate) fn view_hash(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
         Ok(self.view(db, key, Kind::Hash, now)?.map(|view| Elements::of(view, Kind::Hash)))
     }
 

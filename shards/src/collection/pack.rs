@@ -83,6 +83,12 @@ impl<'a> Pack<'a> {
         self.count
     }
 
+    /// The elements' bytes, without the count in front.
+    #[inline]
+    pub(crate) fn elements(&self) -> &'a [u8] {
+        self.elements
+    }
+
     /// The elements of a list or a set; fields and values of a hash in turns.
     #[inline]
     pub(crate) fn iter(&self) -> Elements<'a> {

@@ -15,7 +15,7 @@ impl Shard {
     /// # Errors
     /// If the key holds something else.
     #[inline]
-    pub(crate) fn set(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
+    pub(crate) fn view_set(&mut self, db: Db, key: &Key<'_>, now: u64) -> Result<Option<Elements<'_>>, WrongKind> {
         Ok(self.view(db, key, Kind::Set, now)?.map(|view| Elements::of(view, Kind::Set)))
     }
 
@@ -76,7 +76,7 @@ pub(crate) enum Algebra {
 }
 
 impl Algebra {
-    /// Shows each member of the result once, until `visit` says enough. A set that is `None` is empty.
+    /// Shows each member of the result once; of an intersection until `visit` says enough. A set that is `None` is empty.
     pub(crate) fn apply<'a>(self, shard: &Shard, sets: &[Option<Elements<'a>>], visit: &mut dyn FnMut(&'a [u8]) -> bool) {
         match self {
             Algebra::Intersection => intersect(sets, visit),
@@ -91,21 +91,15 @@ fn intersect<'a>(sets: &[Option<Elements<'a>>], visit: &mut dyn FnMut(&'a [u8]) 
     // Each member of the smallest must be in the others, and is most likely missing in the next smallest.
     sets.sort_by_key(Elements::len);
     let Some((smallest, others)) = sets.split_first() else { return };
-    let mut go_on = true;
-    smallest.visit(&mut |member, _| {
-        if go_on && others.iter().all(|other| other.contains(member)) {
-            go_on = visit(member);
-        }
-    });
+    smallest.visit_until(&mut |member| !others.iter().all(|other| other.contains(member)) || visit(member));
 }
 
 fn unite<'a>(shard: &Shard, sets: &[Option<Elements<'a>>], visit: &mut dyn FnMut(&'a [u8]) -> bool) {
     let mut seen = HashSet::with_hasher(shard.config.key_seed.hashing());
-    let mut go_on = true;
     for set in sets.iter().flatten() {
         set.visit(&mut |member, _| {
-            if go_on && seen.insert(member) {
-                go_on = visit(member);
+            if seen.insert(member) {
+                visit(member);
             }
         });
     }
@@ -121,10 +115,62 @@ fn subtract<'a>(shard: &Shard, sets: &[Option<Elements<'a>>], visit: &mut dyn Fn
         });
     }
     let large: Vec<_> = others.iter().flatten().filter(|other| other.is_large()).collect();
-    let mut go_on = true;
     first.visit(&mut |member, _| {
-        if go_on && !excluded.contains(member) && !large.iter().any(|other| other.contains(member)) {
-            go_on = visit(member);
+        if !excluded.contains(member) && !large.iter().any(|other| other.contains(member)) {
+            visit(member);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeySeed;
+    use crate::shard::ShardConfig;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"absent"];
+
+    proptest! {
+        #[test]
+        fn sets_combine_as_sets_do(
+            models in prop::collection::vec(prop::collection::btree_set(0..60u32, 1..60), 3),
+            asked in prop::collection::vec(0..NAMES.len(), 1..5),
+            limit in 1..20usize,
+        ) {
+            let mut shard = Shard::new(ShardConfig { key_seed: KeySeed::new(5), chance_seed: 5, db_count: 1 });
+            // Some are packed, some are not.
+            shard.pack_limits = PackLimits { set: (20, 64), int_set: 20, ..PackLimits::default() };
+            for (name, model) in NAMES.iter().zip(&models) {
+                let mut packer = Packer::default();
+                model.iter().for_each(|number| packer.push(number.to_string().as_bytes()));
+                shard.put_set(Db(0), &shard.key(name), packer, 1);
+            }
+            let sets: Vec<_> = asked.iter().map(|index| shard.peek_set(Db(0), &shard.key(NAMES[*index]), 1).unwrap()).collect();
+            let mut wanted = asked.iter().map(|index| models.get(*index).cloned().unwrap_or_default());
+            let first = wanted.next().unwrap();
+            let others: Vec<BTreeSet<u32>> = wanted.collect();
+            for algebra in [Algebra::Intersection, Algebra::Union, Algebra::Difference] {
+                let expected = others.iter().fold(first.clone(), |all, other| match algebra {
+                    Algebra::Intersection => &all & other,
+                    Algebra::Union => &all | other,
+                    Algebra::Difference => &all - other,
+                });
+                let mut shown = Vec::new();
+                algebra.apply(&shard, &sets, &mut |member| {
+                    shown.push(String::from_utf8_lossy(member).parse::<u32>().unwrap());
+                    true
+                });
+                shown.sort();
+                prop_assert_eq!(shown, expected.iter().copied().collect::<Vec<_>>(), "{:?}", algebra);
+            }
+            let mut count = 0;
+            Algebra::Intersection.apply(&shard, &sets, &mut |_| {
+                count += 1;
+                count < limit
+            });
+            prop_assert_eq!(count, limit.min(others.iter().fold(first, |all, other| &all & other).len()));
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::wire::{Proto, Reply};
 
 /// The hash under the call's key, for reading. Answers the error and gives `None` if the key holds something else.
 fn read<'s>(shard: &'s mut Shard, call: &mut Call<'_, '_>) -> Option<Option<Elements<'s>>> {
-    match shard.hash(call.db, &call.key, call.now) {
+    match shard.view_hash(call.db, &call.key, call.now) {
         Ok(hash) => Some(hash),
         Err(WrongKind) => {
             call.reply.error(texts::WRONG_TYPE);

@@ -390,6 +390,9 @@ mod tests {
         assert!(answer("COMMAND INFO get", Proto::Resp3).starts_with("*1|*10|$3|get|:2|~2|+readonly|+fast|:1|:1|:1|~3|+@read|"));
         assert!(answer("COMMAND INFO client|list", Proto::Resp2).starts_with("*1|*10|$11|client|list|:-2|*4|+admin|+noscript|"));
         assert!(answer("COMMAND INFO bitop", Proto::Resp2).contains("|:2|:-1|:1|"));
+        let counted = answer("COMMAND INFO sintercard", Proto::Resp2);
+        assert!(counted.starts_with("*1|*10|$10|sintercard|:-3|*2|+readonly|+movablekeys|:0|:0|:0|"), "{counted}");
+        assert!(counted.ends_with("|$4|type|$6|keynum|$4|spec|*6|$9|keynumidx|:0|$8|firstkey|:1|$7|keystep|:1|*0|"), "{counted}");
         assert_eq!(answer("COMMAND", Proto::Resp2), answer("COMMAND INFO", Proto::Resp2));
         assert!(answer("COMMAND", Proto::Resp3).starts_with(&format!("*{}|*10|", COMMANDS.len())));
         check("COMMAND COUNT", &format!(":{}|", COMMANDS.len()));

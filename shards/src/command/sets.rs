@@ -11,7 +11,7 @@ use crate::wire::Reply;
 
 /// The set under the call's key, for reading. Answers the error and gives `None` if the key holds something else.
 fn read<'s>(shard: &'s mut Shard, call: &mut Call<'_, '_>) -> Option<Option<Elements<'s>>> {
-    match shard.set(call.db, &call.key, call.now) {
+    match shard.view_set(call.db, &call.key, call.now) {
         Ok(set) => Some(set),
         Err(WrongKind) => {
             call.reply.error(texts::WRONG_TYPE);
@@ -274,7 +274,7 @@ fn combine(
 ) -> Option<()> {
     for index in keys.clone() {
         let key = call.key_at(shard, index);
-        if shard.set(call.db, &key, call.now).is_err() {
+        if shard.view_set(call.db, &key, call.now).is_err() {
             call.reply.error(texts::WRONG_TYPE);
             return None;
         }

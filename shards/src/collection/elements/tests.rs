@@ -305,18 +305,52 @@ fn counts_that_need_another_byte() {
     let key = shard.key(b"k");
     for len in [126, 127, 128, 129, 128, 127, 126] {
         let mut editor = Editor::open(&mut shard, DB, key, Kind::Hash, NOW).unwrap();
-        while editor.len() < len {
-            let field = editor.len().to_string();
+        while editor.elements().len() < len {
+            let field = editor.elements().len().to_string();
             assert!(editor.set(field.as_bytes(), &[7; 64]));
         }
-        while editor.len() > len {
-            let field = (editor.len() - 1).to_string();
+        while editor.elements().len() > len {
+            let field = (editor.elements().len() - 1).to_string();
             assert!(editor.remove(field.as_bytes()));
         }
         editor.close();
         assert!(!is_large(&shard, b"k", Kind::Hash));
         let wanted: Model = (0..len).map(|index| (index.to_string().into_bytes(), vec![7; 64])).collect();
         assert_eq!(contents(&shard, b"k", Kind::Hash), wanted);
-        assert!(crate::collection::pack::Pack::check(Kind::Hash, shard.peek(DB, &key, NOW).unwrap().value));
+        assert!(Pack::check(Kind::Hash, shard.peek(DB, &key, NOW).unwrap().value));
     }
+}
+
+#[test]
+fn records_of_all_lengths_are_changed_in_their_place() {
+    let mut shard = shard(PackLimits { hash: (2000, 3000), ..LIMITS });
+    let (key, mut chance, mut model) = (shard.key(b"k"), Chance::new(3), Model::new());
+    for step in 0..3000 {
+        // Grows to a few hundred fields, and some of them to more than a slot holds, and goes back to nothing.
+        let puts = if step < 1500 { 9 } else { 2 };
+        let field = chance.below(400).to_string().into_bytes();
+        let mut editor = Editor::open(&mut shard, DB, key, Kind::Hash, NOW).unwrap();
+        if chance.below(10) < puts {
+            let bytes_max = if chance.below(40) == 0 { 2000 } else { 40 };
+            let value = vec![step as u8; chance.below(bytes_max)];
+            assert_eq!(editor.set(&field, &value), model.insert(field, value).is_none());
+        } else {
+            assert_eq!(editor.remove(&field), model.remove(&field).is_some());
+        }
+        editor.close();
+        if step % 50 == 0 {
+            assert_eq!(contents(&shard, b"k", Kind::Hash), model);
+            assert!(model.is_empty() || Pack::check(Kind::Hash, shard.peek(DB, &key, NOW).unwrap().value));
+            shard.check();
+        }
+    }
+    assert!(!is_large(&shard, b"k", Kind::Hash));
+    for field in model.keys() {
+        assert!(shard.peek(DB, &key, NOW).is_some());
+        let mut editor = Editor::open(&mut shard, DB, key, Kind::Hash, NOW).unwrap();
+        assert!(editor.remove(field));
+        editor.close();
+    }
+    assert!(shard.peek(DB, &key, NOW).is_none());
+    shard.check();
 }
