@@ -110,6 +110,14 @@ fn plain() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// Sorted sets of few members and of many.
+fn ranked() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    (0..6u8, 0..4u8, 1..300u32, 1..50u32).prop_map(|(tag, key, members, scores)| {
+        let pairs = (0..members).flat_map(|member| [(member % scores).to_string(), member.to_string()].map(String::into_bytes));
+        [b"ZADD".to_vec(), format!("{{{tag}}}{key}").into_bytes()].into_iter().chain(pairs).collect()
+    })
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Ask(u16, Vec<Vec<u8>>),
@@ -120,6 +128,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..DBS, plain()).prop_map(|(db, request)| Step::Ask(db, request)),
+        2 => (0..DBS, ranked()).prop_map(|(db, request)| Step::Ask(db, request)),
         12 => (0..DBS, request()).prop_map(|(db, request)| Step::Ask(db, request)),
         2 => (0..800u64).prop_map(Step::Pass),
         1 => Just(Step::Tick),
