@@ -35,8 +35,10 @@ impl Shard {
         let changes = self.changes();
         let Retold { changes: of, bytes, spans, ends } = &mut self.retold;
         *of = changes;
-        (bytes.clear(), spans.clear(), ends.clear());
+        bytes.clear();
         bytes.shrink_to(BYTES_KEPT);
+        spans.clear();
+        ends.clear();
         for words in commands {
             for word in *words {
                 spans.push(Span { start: bytes.len() as u32, len: word.len() as u32 });

@@ -213,6 +213,11 @@ impl<'s, 'k> SortedSetEdit<'s, 'k> {
         if let Form::Packed(bytes) = &mut self.form {
             return cut_places(bytes, places);
         }
+        if matches!(self.form, Form::Large(_)) && places.len() == self.view().len() {
+            // Closing removes the key: what it names is then taken apart in slices.
+            self.form = Form::Packed(Packer::default().finish());
+            return;
+        }
         let (ranked, heap) = self.large();
         for _ in places.clone() {
             ranked.remove_at(heap, places.start);

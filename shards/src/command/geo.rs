@@ -67,7 +67,7 @@ pub fn geoadd(shard: &mut Shard, call: &mut Call<'_, '_>) {
         index += 1;
     }
     let words = call.args.len() - index;
-    if words == 0 || words % 3 != 0 || (options.only_new && options.only_there) {
+    if words == 0 || !words.is_multiple_of(3) || (options.only_new && options.only_there) {
         return call.reply.error(texts::SYNTAX);
     }
     let mut scored = Vec::with_capacity(words / 3);

@@ -183,6 +183,8 @@ pub fn hincrbyfloat(shard: &mut Shard, call: &mut Call<'_, '_>) {
     let text = sum.to_string();
     hash.set(field, text.as_bytes());
     hash.close();
+    // Redis adds in the format of its own machine.
+    shard.retell(&[&[b"HSET", call.key.bytes, field, text.as_bytes()]]);
     call.reply.bulk(text.as_bytes());
 }
 

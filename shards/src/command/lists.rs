@@ -4,6 +4,7 @@ use super::{Call, texts};
 use crate::collection::WrongKind;
 use crate::collection::list::{EditedList, End};
 use crate::key::Key;
+use crate::number::Digits;
 use crate::shard::{Kind, Shard};
 use std::ops::Range;
 
@@ -329,6 +330,22 @@ fn end_at(call: &mut Call<'_, '_>, index: usize) -> Option<End> {
     }
 }
 
+impl End {
+    fn pop_name(self) -> &'static [u8] {
+        match self {
+            End::Head => b"LPOP",
+            End::Tail => b"RPOP",
+        }
+    }
+
+    fn push_name(self) -> &'static [u8] {
+        match self {
+            End::Head => b"LPUSH",
+            End::Tail => b"RPUSH",
+        }
+    }
+}
+
 fn move_element(shard: &mut Shard, call: &mut Call<'_, '_>, from: End, to: End) {
     let (source, target) = (call.key_at(shard, 1), call.key_at(shard, 2));
     match shard.peek_view(call.db, &source, Kind::List, call.now) {
@@ -351,6 +368,8 @@ fn move_element(shard: &mut Shard, call: &mut Call<'_, '_>, from: End, to: End) 
     }
     list.push(to, std::iter::once(&moved[..]));
     list.close();
+    // The two keys are mostly in different partitions, and a log has a stream for each of those.
+    shard.retell(&[&[from.pop_name(), source.bytes], &[to.push_name(), target.bytes, &moved]]);
     call.reply.bulk(&moved);
 }
 
@@ -378,7 +397,8 @@ pub fn lmpop(shard: &mut Shard, call: &mut Call<'_, '_>) {
             call.reply.bulk(key.bytes);
             call.reply.array(count.min(list.len()));
             list.pop(end, count, &mut |element| call.reply.bulk(element));
-            return list.close();
+            list.close();
+            return shard.retell(&[&[end.pop_name(), key.bytes, Digits::of_u64(count as u64).as_bytes()]]);
         }
     }
     call.reply.null_array();

@@ -107,13 +107,6 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// What a walk is through.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Walked {
-    Keys,
-    Elements,
-}
-
 /// `*` means every key, the empty one included, which the pattern itself does not match.
 fn pattern(text: &[u8]) -> Option<&[u8]> {
     (text != b"*").then_some(text)

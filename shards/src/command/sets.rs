@@ -103,6 +103,7 @@ pub fn smove(shard: &mut Shard, call: &mut Call<'_, '_>) {
             set.add(member);
             set.close();
         }
+        shard.retell(&[&[b"SREM", source.bytes, member], &[b"SADD", target.bytes, member]]);
     }
     call.reply.integer(i64::from(is_member));
 }
@@ -135,16 +136,21 @@ pub fn spop(shard: &mut Shard, call: &mut Call<'_, '_>) {
 /// Answers and removes `count` members of a set that has `len`.
 fn pop(shard: &mut Shard, call: &mut Call<'_, '_>, count: usize, len: usize) {
     if count < len {
+        let mut taken: Vec<Vec<u8>> = Vec::new();
         if let Ok(mut set) = shard.edit_set(call.db, call.key, call.now) {
-            set.take(count, &mut |member| call.reply.bulk(member));
+            set.take(count, &mut |member| taken.push(member.to_vec()));
             set.close();
         }
-        return;
+        taken.iter().for_each(|member| call.reply.bulk(member));
+        // Chance falls otherwise where this is repeated.
+        let words: Vec<&[u8]> = [b"SREM", call.key.bytes].into_iter().chain(taken.iter().map(Vec::as_slice)).collect();
+        return shard.retell(&[&words]);
     }
     if let Ok(Some(set)) = shard.peek_set(call.db, &call.key, call.now) {
         set.visit(&mut |member, _| call.reply.bulk(member));
     }
     shard.delete(call.db, &call.key, call.now);
+    shard.retell(&[&[b"DEL", call.key.bytes]]);
 }
 
 /// `SRANDMEMBER key [count]`

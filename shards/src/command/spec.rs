@@ -119,7 +119,8 @@ impl Command {
         command
     }
 
-    /// As many keys as argument `count` says, from the next one on. After a key of its own, which is what `ZUNIONSTORE` stores to.
+    /// As many keys as argument `count` says, from the next one on. After [`Command::flags`]: one more
+    /// follows from it. After a key of its own, which is what `ZUNIONSTORE` stores to.
     pub const fn counted(self, count: i8, access: &[KeyAccess]) -> Command {
         let stored = self.keys;
         let mut command = self.keys(count, 0, 1, access);
@@ -130,6 +131,7 @@ impl Command {
         if let Some(spec) = &mut command.key_specs[index - 1] {
             spec.is_counted = true;
         }
+        command.flags = command.flags.and(Flags::MOVABLE_KEYS);
         command.keys = match stored {
             Keys::Range { first, .. } => Keys::StoredCounted { stored: first, count },
             _ => Keys::Counted { count },

@@ -7,6 +7,9 @@ use crate::collection::sorted_set::{Point, SortedSet};
 use crate::shard::{Kind, Shard};
 use std::cmp::Ordering;
 
+/// Members of a cell that are looked at before asking whether there are enough.
+const PIECE_PLACES: usize = 512;
+
 /// Which of the commands it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -191,15 +194,19 @@ impl Query {
             }
             last = (index > 0).then_some(cell);
             let (low, high) = cell.scores();
-            let places = set.places(&[Point::BeforeScore(low), Point::BeforeScore(high)]);
-            set.visit(places, Direction::Up, &mut |member, score| {
-                let place = Cell::of_score(score).place();
-                if hits.len() < enough
-                    && let Some(distance) = shape.distance(center, place)
-                {
-                    hits.push(Hit { member, score, place, distance });
-                }
-            });
+            let mut places = set.places(&[Point::BeforeScore(low), Point::BeforeScore(high)]);
+            while !places.is_empty() && hits.len() < enough {
+                let piece = places.start..places.end.min(places.start + PIECE_PLACES);
+                places.start = piece.end;
+                set.visit(piece, Direction::Up, &mut |member, score| {
+                    let place = Cell::of_score(score).place();
+                    if hits.len() < enough
+                        && let Some(distance) = shape.distance(center, place)
+                    {
+                        hits.push(Hit { member, score, place, distance });
+                    }
+                });
+            }
         }
         // The nearest so many are meant, unless any are good enough.
         match self.nearest_first.or((self.count > 0 && !self.any).then_some(true)) {

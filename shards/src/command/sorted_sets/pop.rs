@@ -3,6 +3,7 @@
 use super::super::{Call, texts};
 use crate::collection::order::Direction;
 use crate::collection::sorted_set::SortedSetEdit;
+use crate::number::Digits;
 use crate::shard::{Kind, Shard};
 use crate::wire::Proto;
 use std::ops::Range;
@@ -86,7 +87,10 @@ pub fn zmpop(shard: &mut Shard, call: &mut Call<'_, '_>) {
         call.reply.array(2);
         call.reply.bulk(key.bytes);
         call.reply.array(places.len());
-        return take(call, set, places, direction, true);
+        let count = Digits::of_u64(places.len() as u64);
+        take(call, set, places, direction, true);
+        let name: &[u8] = if direction == Direction::Up { b"ZPOPMIN" } else { b"ZPOPMAX" };
+        return shard.retell(&[&[name, key.bytes, count.as_bytes()]]);
     }
     call.reply.null_array();
 }
