@@ -12,9 +12,9 @@ pub(crate) mod list;
 pub(crate) mod members;
 pub(crate) mod order;
 pub(crate) mod pack;
+pub(crate) mod ranked;
 mod remake;
 pub(crate) mod set;
-pub(crate) mod ranked;
 pub(crate) mod sorted_set;
 
 use crate::heap::Heap;
