@@ -6,6 +6,8 @@ packed. Commands that pick by chance are asked for all, or for how many: what th
 
 from conformance.grammar import FLOATS, INTEGERS_ODD, Speaker, mutate
 
+# By bytes only members of one score are in order.
+LEX_KEY = "lex"
 KEYS = ["c0", "c1", "c2", "c3", "c4", "c5", "{t}a", "{t}b", "{t}c", "string"]
 SCORES = ["0", "1", "2", "3", "1", "2", "-1", "1.5", "0.1", "inf", "-inf", "+inf", "3e5", "1e17", "-0", "123456789.123456789", "17", "1e-7"]
 
@@ -69,6 +71,7 @@ def zadd(s):
 
 def zrange(s, name="ZRANGE", head=None):
     how = s.pick(["rank", "score", "lex"])
+    key = LEX_KEY if how == "lex" else s.key()
     bounds = {"rank": [s.index(), s.index()], "score": [s.score_bound(), s.score_bound()], "lex": [s.lex_bound(), s.lex_bound()]}[how]
     options = {"rank": [], "score": ["BYSCORE"], "lex": ["BYLEX"]}[how]
     if s.maybe(0.3):
@@ -76,7 +79,7 @@ def zrange(s, name="ZRANGE", head=None):
     options += limit(s)
     if name == "ZRANGE" and s.maybe(0.4):
         options.append("WITHSCORES")
-    return [name, *(head or []), s.key(), *bounds, *options]
+    return [name, *(head or []), key, *bounds, *options]
 
 
 def counted(s, most=3):
@@ -147,15 +150,15 @@ HASHES = [
     (1, simple("HRANDFIELD", K, lambda s: s.pick(["0", "100000", "abc"]), options(["WITHVALUES"], ["NO"]))),
 ]
 SORTED_SETS = [
-    (9, zadd), (3, simple("ZINCRBY", K, S, M)), (3, simple("ZREM", K, MS)), (3, simple("ZSCORE", K, M)), (2, simple("ZMSCORE", K, MS)), (1, simple("ZCARD", K)),
-    (2, simple("ZCOUNT", K, SCORE_BOUND, SCORE_BOUND)), (2, simple("ZLEXCOUNT", K, LEX_BOUND, LEX_BOUND)), (2, simple("ZRANK", K, M)), (2, simple("ZREVRANK", K, M)),
+    (9, zadd), (4, lambda s: ["ZADD", LEX_KEY, *[word for member in s.members() for word in ("0", member)]]), (3, simple("ZINCRBY", K, S, M)), (3, simple("ZREM", K, MS)), (3, simple("ZSCORE", K, M)), (2, simple("ZMSCORE", K, MS)), (1, simple("ZCARD", K)),
+    (2, simple("ZCOUNT", K, SCORE_BOUND, SCORE_BOUND)), (2, simple("ZLEXCOUNT", LEX_KEY, LEX_BOUND, LEX_BOUND)), (2, simple("ZRANK", K, M)), (2, simple("ZREVRANK", K, M)),
     (6, zrange), (2, lambda s: zrange(s, "ZRANGESTORE", [s.key()])), (2, simple("ZREVRANGE", K, I, I, WITHSCORES)),
     (2, lambda s: ["ZRANGEBYSCORE", s.key(), s.score_bound(), s.score_bound(), *s.pick([[], ["WITHSCORES"]]), *limit(s)]),
     (2, lambda s: ["ZREVRANGEBYSCORE", s.key(), s.score_bound(), s.score_bound(), *s.pick([[], ["WITHSCORES"]]), *limit(s)]),
-    (1, lambda s: ["ZRANGEBYLEX", s.key(), s.lex_bound(), s.lex_bound(), *limit(s)]), (1, lambda s: ["ZREVRANGEBYLEX", s.key(), s.lex_bound(), s.lex_bound(), *limit(s)]),
+    (1, lambda s: ["ZRANGEBYLEX", LEX_KEY, s.lex_bound(), s.lex_bound(), *limit(s)]), (1, lambda s: ["ZREVRANGEBYLEX", LEX_KEY, s.lex_bound(), s.lex_bound(), *limit(s)]),
     (2, simple("ZPOPMIN", K, options([C]))), (2, simple("ZPOPMAX", K, options([C]))),
     (2, simple("ZMPOP", counted, lambda s: s.pick(["MIN", "MAX", "min", "MID"]), options(["COUNT", C]))),
-    (1, simple("ZREMRANGEBYRANK", K, I, I)), (1, simple("ZREMRANGEBYSCORE", K, SCORE_BOUND, SCORE_BOUND)), (1, simple("ZREMRANGEBYLEX", K, LEX_BOUND, LEX_BOUND)),
+    (1, simple("ZREMRANGEBYRANK", K, I, I)), (1, simple("ZREMRANGEBYSCORE", K, SCORE_BOUND, SCORE_BOUND)), (1, simple("ZREMRANGEBYLEX", LEX_KEY, LEX_BOUND, LEX_BOUND)),
     (2, zoperation("ZUNION", False)), (2, zoperation("ZINTER", False)), (1, zoperation("ZDIFF", False, False)), (2, zoperation("ZUNIONSTORE", True)),
     (2, zoperation("ZINTERSTORE", True)), (1, zoperation("ZDIFFSTORE", True, False)), (1, simple("ZINTERCARD", counted, options(["LIMIT", C]))), (2, scan("ZSCAN")),
     (1, simple("ZRANDMEMBER", K, lambda s: s.pick(["0", "100000", "abc"]), options(["WITHSCORES"], ["NO"]))),
@@ -163,7 +166,7 @@ SORTED_SETS = [
 ANY = [
     (2, simple("DEL", KS)), (1, simple("UNLINK", KS)), (2, simple("TYPE", K)), (2, simple("OBJECT", "ENCODING", K)), (2, simple("RENAME", K, K)),
     (2, simple("COPY", K, K, options(["REPLACE"]))), (1, simple("PEXPIREAT", K, lambda s: s.pick(["1", "4100000000000"]))), (1, simple("PERSIST", K)),
-    (1, simple("EXISTS", KS)), (1, simple("SET", "string", M)), (1, simple("GET", K)), (1, simple("APPEND", K, "x")), (1, simple("DUMP", lambda s: "missing")),
+    (1, simple("EXISTS", KS)), (1, simple("SET", "string", M)), (1, simple("GET", K)), (1, simple("APPEND", K, "x")), (1, simple("DUMP", lambda s: "nothing")),
     (1, simple("SCAN", "0", "COUNT", "1000", "TYPE", lambda s: s.pick(["list", "set", "zset", "hash", "string"]))),
 ]
 KINDS = {"list": LISTS, "set": SETS, "hash": HASHES, "zset": SORTED_SETS}
@@ -182,7 +185,8 @@ def sequence(random, length):
         chosen = mutate(s, chosen) if s.maybe(0.05) else chosen
         if chosen[0].upper() in ("SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER") and not ({"100000", "0", "-1", "abc"} & set(chosen[2:3])):
             continue
-        words.append(chosen)
+        # Hexadecimal is read as a fraction by C alone.
+        words.append(["16" if word == "0x10" else word for word in chosen])
     words += [["DBSIZE"]]
-    words += [[question[0], key, *question[1:]] for key in KEYS for question in QUESTIONS] + [["PEXPIRETIME", key] for key in KEYS]
+    words += [[question[0], key, *question[1:]] for key in [*KEYS, LEX_KEY] for question in QUESTIONS] + [["PEXPIRETIME", key] for key in KEYS]
     return [[word if isinstance(word, bytes) else word.encode("latin-1") for word in command] for command in words]

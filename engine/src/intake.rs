@@ -13,7 +13,7 @@ use crate::parcel::{Ask, Ticket};
 use crate::peers::Way;
 use crate::placement::{CoreId, Placement};
 use netio::{BufferId, ConnId, Kernel};
-use shards::command::{COMMANDS, COMMANDS_BY_NUMBER, Flags, Handler, Resolved, Spread, keys_of, resolve};
+use shards::command::{COMMANDS, COMMANDS_BY_NUMBER, Flags, Handler, Keys, Resolved, Spread, keys_of, resolve};
 use shards::log::Lsn;
 use shards::wire::{Args, Limits, Malformed, Parsed, Partial, Span, parse};
 use shards::{Db, Key, Shard, Slot};
@@ -551,13 +551,14 @@ impl<'a> Router<'a> {
         let owner = self.placement.core_of(key.slot);
         let mut same_core = true;
         let mut same_slot = true;
-        let (mut last, mut step) = (first, 0);
+        let mut last = first;
         for index in keys {
-            (last, step) = (index, index - last);
+            last = index;
             let slot = Slot::of(args.get(index));
             same_slot &= slot == key.slot;
             same_core &= self.placement.core_of(slot) == owner;
         }
+        let step = if let Keys::Range { step, .. } = command.keys { step as usize } else { 1 };
         parsee.route = match (self.moved, same_slot, same_core, owner == self.me) {
             (true, false, _, _) => Route::CrossSlot,
             (true, true, _, false) => Route::Moved,

@@ -287,6 +287,7 @@ impl<K: Kernel> Core<K> {
         let config =
             ShardConfig { key_seed: KeySeed::new(self.shared.key_seed), chance_seed: 0, db_count: self.executor.settings.db_count };
         let mut scratch = self.scratch_shard.take().unwrap_or_else(|| Shard::new(config));
+        scratch.set_pack_limits(self.executor.settings.pack_limits);
         let joint = self.joints.get_mut(&number).expect("under way");
         let now = joint.now;
         let mut before = Vec::new();
@@ -340,6 +341,8 @@ impl<K: Kernel> Core<K> {
         for (index, part) in joint.parts.iter_mut().enumerate() {
             part.reply = (index == 0).then(|| std::mem::take(&mut reply));
         }
+        // What was large here is taken apart now: nobody ticks this shard.
+        scratch.tick(now, usize::MAX);
         self.scratch_shard = Some(scratch);
         self.settle_parts(number, works);
     }

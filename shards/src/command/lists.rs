@@ -381,14 +381,18 @@ pub fn lmpop(shard: &mut Shard, call: &mut Call<'_, '_>) {
         return call.reply.error(texts::SYNTAX);
     }
     let Some(end) = end_at(call, after) else { return };
-    let count = match call.args.len() - after - 1 {
-        0 => 1,
-        2 if call.arg_is(after + 1, "COUNT") => match number_at_least(call, after + 2, 1, "ERR count should be greater than 0") {
-            Some(count) => count,
+    let mut count = 1;
+    if call.args.len() > after + 2 && call.arg_is(after + 1, "COUNT") {
+        match number_at_least(call, after + 2, 1, "ERR count should be greater than 0") {
+            Some(given) => count = given,
             None => return,
-        },
-        _ => return call.reply.error(texts::SYNTAX),
-    };
+        }
+        if call.args.len() > after + 3 {
+            return call.reply.error(texts::SYNTAX);
+        }
+    } else if call.args.len() > after + 1 {
+        return call.reply.error(texts::SYNTAX);
+    }
     for index in 2..after {
         let key = call.key_at(shard, index);
         let Some(mut list) = edit(shard, call, key) else { return };
