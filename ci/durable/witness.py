@@ -248,6 +248,7 @@ class Witness:
 
     def judge(self, port, killed_at, cores, orderly=False):
         """Looks at everything; complains about what cannot be. Histories go on from what was found."""
+        killed_at = min(killed_at, self._heard_until())
         with resp.Client(port, timeout=15) as client:
             lost = sum(self._judge_key(client, history, killed_at, orderly) for histories in self.own for history in histories)
             lost += sum(self._judge_group(client, group, killed_at, orderly) for group in self.groups)
@@ -257,6 +258,13 @@ class Witness:
         if allowed is not None and lost > allowed and not orderly:
             self.complaints.append(f"{lost} acknowledged writes are gone, where {self.level.text} on {cores} cores allows {allowed}")
         self.lost += lost
+
+    def _heard_until(self):
+        """Until when every writer was answered. A core whose disk stalls, or that has no turn, acknowledges for no more than the
+        period and then lets its clients wait: what a crash takes back was acknowledged within a period of that moment, however
+        much later the crash comes. Usually it is the crash, give or take a request."""
+        writers = [*self.own, *([group.written, group.moved] for group in self.groups)]
+        return min(max((history.acks[-1][0] for history in histories if history.acks), default=0.0) for histories in writers)
 
     def _judge_key(self, client, history, killed_at, orderly):
         return self._judge_found(history, client.call("GET", history.key), killed_at, orderly)

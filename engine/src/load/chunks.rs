@@ -23,7 +23,7 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Begins to read at `from`, a multiple of 4096. Recovery does so through the page cache, because it reads most files twice.
+    /// Begins to read at `from`, a multiple of 4096. Recovery reads the log through the page cache, because it does so twice.
     pub(crate) async fn open(desk: &Desk, path: &Path, from: u64, direct: bool) -> Result<Chunks, FileFailure> {
         let open = desk.open(path, direct).await?;
         let mut chunks = Chunks { desk: desk.clone(), open, next_at: from, under_way: VecDeque::new(), spare: Vec::new() };

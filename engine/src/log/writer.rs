@@ -14,7 +14,7 @@ use crate::seal::{Compression, Seal};
 use netio::{Aligned, FileDone, FileFailure, FileId, FileRequest, FileTraits, Kernel, MonotonicNs, Now};
 use shards::log::{
     FRAME_HEADER_BYTES, FrameFlags, FrameSpec, Lsn, NodeId, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind, StreamId, frame_bytes,
-    frame_header,
+    frame_header, retired_bytes,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -450,9 +450,10 @@ impl Writer {
     }
 
     fn retire<K: Kernel>(&mut self, kernel: &mut K, segment: Segment) {
-        self.retiring.push_back((segment.file, segment.at));
+        let bytes = retired_bytes(segment.at, segment.bytes, segment.align_bytes);
+        self.retiring.push_back((segment.file, bytes));
         if self.retiring.len() == 1 {
-            kernel.file(token(RETIRE), FileRequest::Truncate { file: segment.file, bytes: segment.at });
+            kernel.file(token(RETIRE), FileRequest::Truncate { file: segment.file, bytes });
         }
     }
 

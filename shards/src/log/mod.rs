@@ -22,7 +22,7 @@ pub use frame::{FRAME_VOUCHED_BYTES, FrameFlags, FrameHeader, FrameKind, FrameSp
 pub use manifest::{Manifest, Section};
 pub use opening::Opening;
 pub use plan::{FoundPart, Plan, gap, gap_filled};
-pub use scan::{Scan, Tail};
+pub use scan::{Scan, Tail, retired_bytes};
 pub use segment::{
     MANIFEST_NAME, SegmentHeader, SegmentKind, opening_generation, opening_name, segment_name, segment_of, snapshot_file_core,
     snapshot_file_name, snapshot_id, snapshot_name,

@@ -70,6 +70,12 @@ struct Cut {
     room_bytes: u64,
 }
 
+/// How long a file becomes when it is over, of `used` bytes with frames and the room it was made with: as long as what is in it; and
+/// one block longer where that is all of its room, because its length is to tell that another file follows it.
+pub fn retired_bytes(used: u64, room_bytes: u64, align_bytes: u32) -> u64 {
+    if used == room_bytes { used + u64::from(align_bytes) } else { used }
+}
+
 /// Reads one stream, segment after segment.
 #[derive(Debug)]
 pub struct Scan {
@@ -203,10 +209,17 @@ impl Scan {
     pub fn end_segment(&mut self, take: &mut dyn FnMut(&FrameHeader, &[u8])) -> Result<(), LogError> {
         let kept = std::mem::take(&mut self.kept);
         self.walk(&kept, true, take)?;
-        if self.at < self.room_bytes {
+        if self.at < self.room_bytes || self.is_overfull() {
             self.cut = Some(Cut { segment: self.seq, at: self.at, room_bytes: self.room_bytes });
         }
         Ok(())
+    }
+
+    /// Whether a file that its last frame filled to the last byte has a block of zeros behind its room: it is over, like one that was
+    /// cut to what is in it. See [`retired_bytes`].
+    fn is_overfull(&self) -> bool {
+        let is_behind_room = |trouble: &Trouble| (trouble.segment, trouble.at, trouble.bytes) == (self.seq, self.room_bytes, 0);
+        self.at == self.room_bytes + self.align_bytes as u64 && self.trouble.as_ref().is_some_and(is_behind_room)
     }
 
     /// Reads frames from `bytes`, which lie at `self.at`; how many bytes are done with.

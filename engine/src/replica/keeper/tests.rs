@@ -109,7 +109,7 @@ fn what_is_said_in_the_turn_in_which_the_last_core_prepares_is_before_the_offset
     keeper.take_pieces(CoreId(0), vec![Piece::Prepared(1), Piece::Commands(chunk(0, "early"))]);
     keeper.take_pieces(CoreId(1), vec![Piece::Prepared(1), Piece::Commands(chunk(0, "late "))]);
     keeper.turn(MonotonicNs(1));
-    assert_eq!(drain(&mut keeper), ("0:prepare1 1:prepare1 begin1:id1@28 0:go1 1:go1".to_owned(), "@late ".to_owned()));
+    assert_eq!(drain(&mut keeper), ("0:prepare1 begin1:id1@28 0:go1 1:prepare1 1:go1".to_owned(), "@0 late ".to_owned()));
 }
 
 #[test]

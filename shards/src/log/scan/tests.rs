@@ -408,6 +408,23 @@ fn a_file_that_became_shorter_was_cut_unless_the_stream_goes_on_behind_it() {
 }
 
 #[test]
+fn a_full_file_tells_that_another_follows_it() {
+    let room = SEGMENT_HEADER_BYTES + 2 * 512;
+    let mut before = roomy(&[(1, 100, true, false), (1, 100, true, false), (1, 100, true, true)], room);
+    let at = retired_bytes(before.files[0].len() as u64, room as u64, 512);
+    assert_eq!((before.files[0].len(), at), (room, room as u64 + 512));
+    assert!(matches!(scan(&before.files[..1], 2, Lsn(1), Lsn(0)).1, Tail::Clean { .. }), "it was not over yet");
+    before.files[0].resize(at as usize, 0);
+    assert!(matches!(scan(&before.files, 2, Lsn(1), Lsn(0)).1, Tail::Clean { .. }));
+    let (_, tail) = scan(&before.files[..1], 2, Lsn(1), Lsn(0));
+    assert_eq!(tail, Tail::Cut { end: Lsn(3), segment: 0, at, room_bytes: room as u64 });
+    // A frame larger than the room that a crash tore is no sign of anything.
+    let mut torn = before.files[0][..SEGMENT_HEADER_BYTES].to_vec();
+    torn.resize(at as usize, 0);
+    assert!(matches!(scan(&[torn], 2, Lsn(1), Lsn(0)).1, Tail::Clean { .. }));
+}
+
+#[test]
 fn a_stream_that_ended_in_order_may_be_as_short_as_it_is() {
     let room = SEGMENT_HEADER_BYTES + 8 * 512;
     let mut before = roomy(&[(1, 100, true, false)], room);
