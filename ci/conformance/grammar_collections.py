@@ -6,6 +6,8 @@ packed. Commands that pick by chance are asked for all, or for how many: what th
 
 from conformance.grammar import FLOATS, INTEGERS_ODD, Speaker, mutate
 
+# Hexadecimal is read as a fraction by C alone; since 7.2 a number that has no opposite is refused as a count.
+PLAINER = {"0x10": "16", "(0x10": "(16", "-9223372036854775808": "-9223372036854775807"}
 # By bytes only members of one score are in order.
 LEX_KEY = "lex"
 KEYS = ["c0", "c1", "c2", "c3", "c4", "c5", "{t}a", "{t}b", "{t}c", "string"]
@@ -182,11 +184,10 @@ def sequence(random, length):
     for _ in range(length):
         productions = mostly if s.maybe(0.6) else everything
         chosen = s.random.choices([production for _, production in productions], [weight for weight, _ in productions])[0](s)
-        chosen = mutate(s, chosen) if s.maybe(0.05) else chosen
+        chosen = mutate(s, chosen) if s.maybe(0.05) and LEX_KEY not in chosen else chosen
         if chosen[0].upper() in ("SPOP", "SRANDMEMBER", "HRANDFIELD", "ZRANDMEMBER") and not ({"100000", "0", "-1", "abc"} & set(chosen[2:3])):
             continue
-        # Hexadecimal is read as a fraction by C alone.
-        words.append(["16" if word == "0x10" else word for word in chosen])
+        words.append([PLAINER.get(word, word) if isinstance(word, str) else word for word in chosen])
     words += [["DBSIZE"]]
     words += [[question[0], key, *question[1:]] for key in [*KEYS, LEX_KEY] for question in QUESTIONS] + [["PEXPIRETIME", key] for key in KEYS]
     return [[word if isinstance(word, bytes) else word.encode("latin-1") for word in command] for command in words]
