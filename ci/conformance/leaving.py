@@ -94,6 +94,55 @@ def command(chance, swaps):
         return chance.choice([b"", b"%d" % chance.randrange(1 << 40), chance.randbytes(chance.randrange(80)), b"abc" * 50])
 
     dump = b"\x00\xc0\x07\x0b\x00\xf8\x8b\x66\x12\x1d\x1d\x11\x11"  # A wrong checksum: refused, and so not told.
+    def of(kind):
+        return f"{kind}:{chance.randrange(12)}"
+
+    def members(count_max=6):
+        return [value()[:60] for _ in range(chance.randrange(1, count_max))]
+
+    def pairs(first):
+        return [word for member in members() for word in (first(), member)]
+
+    def side():
+        return chance.choice(["LEFT", "RIGHT"])
+
+    def score():
+        return chance.choice(["1", "-2.5", "0.1", "1e17", "inf", str(chance.randrange(1000))])
+
+    collections = [
+        lambda: [chance.choice(["LPUSH", "RPUSH"]), of("list"), *members(40)],
+        lambda: [chance.choice(["LPOP", "RPOP"]), of("list"), chance.randrange(4)],
+        lambda: ["LMOVE", of("list"), of("list"), side(), side()],
+        lambda: ["LMPOP", 2, of("list"), of("list"), side(), "COUNT", 2],
+        lambda: ["LSET", of("list"), chance.randrange(-9, 9), value()],
+        lambda: ["LINSERT", of("list"), "BEFORE", "", value()],
+        lambda: ["LREM", of("list"), 1, ""],
+        lambda: ["LTRIM", of("list"), 0, 400],
+        lambda: ["SADD", of("set"), *members(60)],
+        lambda: ["SREM", of("set"), *members()],
+        lambda: ["SPOP", of("set"), chance.randrange(6)],
+        lambda: ["SMOVE", of("set"), of("set"), ""],
+        lambda: ["SUNIONSTORE", of("set"), of("set"), of("set")],
+        lambda: ["HSET", of("hash"), *pairs(lambda: chance.randrange(600))],
+        lambda: ["HDEL", of("hash"), *[chance.randrange(600) for _ in range(3)]],
+        lambda: ["HINCRBY", of("hash"), "count", 7],
+        lambda: ["HINCRBYFLOAT", of("hash"), "float", "0.1"],
+        lambda: ["ZADD", of("zset"), *pairs(score)],
+        lambda: ["ZADD", of("zset"), chance.choice(["NX", "XX", "GT", "LT"]), *pairs(score)],
+        lambda: ["ZINCRBY", of("zset"), "0.5", value()],
+        lambda: ["ZREM", of("zset"), *members()],
+        lambda: ["ZPOPMIN", of("zset"), 2],
+        lambda: ["ZMPOP", 2, of("zset"), of("zset"), "MAX"],
+        lambda: ["ZREMRANGEBYSCORE", of("zset"), 100, 120],
+        lambda: ["ZRANGESTORE", of("zset"), of("zset"), 0, 200],
+        lambda: ["ZUNIONSTORE", of("zset"), 2, of("zset"), of("set")],
+        lambda: ["RENAME", of("list"), of("list")],
+        lambda: ["COPY", of("hash"), of("zset"), "DB", chance.choice(DBS), "REPLACE"],
+        lambda: ["PEXPIRE", of(chance.choice(["list", "set", "hash", "zset"])), chance.randrange(1, SOON_MS)],
+        lambda: ["DEL", of(chance.choice(["list", "set", "hash", "zset"]))],
+    ]
+    if chance.randrange(3) == 0:
+        return chance.choice(collections)()
     commands = [
         lambda: ["SET", key(), value()],
         lambda: ["SET", key(), value(), "PX", chance.randrange(1, SOON_MS)],
@@ -144,6 +193,38 @@ def command(chance, swaps):
     return chance.choice(commands)()
 
 
+def scored(words):
+    """Scores as numbers: not every version writes as many digits."""
+    return [(member, float(score)) for member, score in zip(words[::2], words[1::2])]
+
+
+# By kind: how to ask for all of a key, and what the answer is when its order does not count.
+WHOLE = {
+    "list": (lambda key: ["LRANGE", key, 0, -1], list),
+    "set": (lambda key: ["SMEMBERS", key], sorted),
+    "zset": (lambda key: ["ZRANGE", key, 0, -1, "WITHSCORES"], scored),
+    "hash": (lambda key: ["HGETALL", key], lambda words: dict(zip(words[::2], words[1::2]))),
+}
+
+
+def everything(client, dbs=DBS):
+    """Every key of these databases with its deadline."""
+    found = contents(client, dbs)
+    for db in dbs:
+        client.call("SELECT", db)
+        for kind, (question, read) in WHOLE.items():
+            cursor, keys = b"0", []
+            while True:
+                cursor, some = client.call("SCAN", cursor, "COUNT", 1000, "TYPE", kind)
+                keys += some
+                if cursor == b"0":
+                    break
+            for key in keys:
+                found[db, key] = (kind, read(client.call(*question(key))), client.call("PEXPIRETIME", key))
+    client.call("SELECT", 0)
+    return found
+
+
 def until(what, done, seconds_max=FOLLOW_SECONDS_MAX):
     end = time.monotonic() + seconds_max
     while not done():
@@ -165,8 +246,8 @@ def same_as_replica(name, master, replica):
         at, told = resp.info(ours, "replication"), resp.info(theirs, "replication")
         assert at["connected_slaves"] == "1" and f"port={replica.port},state=online" in at["slave0"], at
         assert told["master_replid"] == at["master_replid"], (told, at)
-        was = contents(ours, DBS)
-        same(name, was, contents(theirs, DBS))
+        was = everything(ours)
+        same(name, was, everything(theirs))
         for db in DBS:
             for client in (ours, theirs):
                 client.call("SELECT", db)
@@ -179,7 +260,7 @@ def same_as_replica(name, master, replica):
 def promoted(name, replica, was):
     with replica.client(timeout=30) as client:
         assert client.call("REPLICAOF", "NO", "ONE") == b"OK"
-        same(f"{name}, promoted", was, contents(client, DBS))
+        same(f"{name}, promoted", was, everything(client))
         assert client.call("SET", "written after", "that") == b"OK"
 
 
