@@ -35,7 +35,7 @@ def flags(chosen, level, folder):
 def run(chosen, level, folder, report, what, on_death=lambda: None):
     """All lives at one level. `on_death` is called between the end of one and the beginning of the next."""
     chance = random.Random(chosen.seed)
-    witness = Witness(chosen.seed, Level(level))
+    witness = Witness(chosen.seed, Level(level), collections=True)
     cores = [int(each) for each in chosen.cores.split(",")]
     server = Server(chosen.server, extra=flags(chosen, level, folder))
     killed_at, orderly, loads = 0.0, True, []

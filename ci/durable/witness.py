@@ -59,6 +59,10 @@ class History:
     def acked(self):
         return self.acks[-1][1] if self.acks else self.base
 
+    def question(self):
+        """What to ask for all that it holds."""
+        return ("GET", self.key)
+
     def possible(self, found, low, high):
         """The numbers of writes after which the key holds what was found, largest first."""
         return [number for number in range(high, low - 1, -1) if self.state(number) == found]
@@ -121,6 +125,65 @@ class Flickering(History):
         return b"%d;here" % number if number % 2 else None
 
 
+class Collected(History):
+    """A collection that outgrows its record. What it holds names one write, or none of few."""
+
+    def possible(self, found, low, high):
+        return [number for number in self.candidates(found, high) if low <= number <= high and self.state(number) == self.read(found)]
+
+
+class Pushed(Collected):
+    """RPUSH, begun anew by DEL now and then."""
+
+    EVERY = 1500
+
+    def command(self, number):
+        return ("RPUSH", self.key, b"%d;" % number * 4) if number % self.EVERY else ("DEL", self.key)
+
+    def question(self):
+        return ("LRANGE", self.key, 0, -1)
+
+    def read(self, found):
+        return found
+
+    def candidates(self, found, high):
+        return [int(found[-1].split(b";")[0])] if found else range(high - high % self.EVERY, -1, -self.EVERY)
+
+    def state(self, number):
+        return [b"%d;" % each * 4 for each in range(number - number % self.EVERY + 1, number + 1)]
+
+
+class Fielded(Collected):
+    """HSET, one field after the other and round again."""
+
+    FIELDS = 700
+
+    def command(self, number):
+        return ("HSET", self.key, b"%d" % (number % self.FIELDS), b"%d" % number)
+
+    def question(self):
+        return ("HGETALL", self.key)
+
+    def read(self, found):
+        return {field: int(value) for field, value in zip(found[::2], found[1::2])}
+
+    def candidates(self, found, _high):
+        return [max(self.read(found).values(), default=0)]
+
+    def state(self, number):
+        return {b"%d" % (each % self.FIELDS): each for each in range(max(1, number - self.FIELDS + 1), number + 1)}
+
+
+class Ranked(Fielded):
+    """ZADD, the same."""
+
+    def command(self, number):
+        return ("ZADD", self.key, b"%d" % number, b"%d" % (number % self.FIELDS))
+
+    def question(self):
+        return ("ZRANGE", self.key, 0, -1, "WITHSCORES")
+
+
 class Together:
     """Keys on every core that are always written at once, and a value that moves between two names."""
 
@@ -155,11 +218,11 @@ class Sentinel:
 class Witness:
     """All clients of one server over all its lives. `begin` and `end` enclose one life; `judge` comes first in the next."""
 
-    def __init__(self, seed, level, writers=4, keys=24):
+    def __init__(self, seed, level, writers=4, keys=24, collections=False):
         self.level = level
         self.chance = random.Random(seed)
-        kinds = (Overwritten, Counted, Appended, Flickering)
-        self.own = [[kinds[index % 4](b"own:%d:%d" % (writer, index)) for index in range(keys)] for writer in range(writers)]
+        kinds = (Overwritten, Counted, Appended, Flickering) + ((Pushed, Fielded, Ranked) if collections else ())
+        self.own = [[kinds[index % len(kinds)](b"own:%d:%d" % (writer, index)) for index in range(keys)] for writer in range(writers)]
         self.groups = [Together(b"%d" % index) for index in range(2)]
         self.sentinels = []
         self.complaints = []
@@ -235,6 +298,8 @@ class Witness:
 
     def _read(self, client, _argument, chance):
         history = chance.choice(chance.choice(self.own))
+        if isinstance(history, Collected):
+            return
         found = client.call("GET", history.key)
         if not found:
             return
@@ -267,7 +332,7 @@ class Witness:
         return min(max((history.acks[-1][0] for history in histories if history.acks), default=0.0) for histories in writers)
 
     def _judge_key(self, client, history, killed_at, orderly):
-        return self._judge_found(history, client.call("GET", history.key), killed_at, orderly)
+        return self._judge_found(history, client.call(*history.question()), killed_at, orderly)
 
     def _judge_found(self, history, found, killed_at, orderly):
         acked, sent = history.acked(), history.sent
@@ -276,7 +341,7 @@ class Witness:
         within = [number for number in possible if surely <= number]
         if not within:
             where = f"after write {possible[0]}" if possible else "after no write"
-            shown = found if found is None or not isinstance(found, bytes) else found[:60]
+            shown = found[:60] if isinstance(found, (bytes, list)) else found
             self.complaints.append(
                 f"{history.key.decode()} holds {shown!r}, its state {where}; {sent} were sent, {acked} acknowledged, {surely} sure"
             )
