@@ -11,7 +11,7 @@ use crate::line::line_after_ns;
 use crate::placement::CoreId;
 use crate::planted::{Bug, planted};
 use netio::MonotonicNs;
-use shards::command::spec::KeyAccess;
+use shards::command::spec::{KeyAccess, KeySpec};
 use shards::command::{Command, Keys, Spread, keys_of};
 use shards::log::{Body, Cores, Entry, Lsn, PARTITION_ALL, Part, PartMode, Words, encode, encode_command, gap, gap_filled};
 use shards::retold::Retold;
@@ -644,13 +644,17 @@ pub(crate) fn other_db(command: &Command, args: Args<'_>) -> Option<Db> {
 /// The keys that a command may have written, each with its namespace; `other` is the one it reaches into beside its own.
 pub(crate) fn written<'a>(command: &Command, args: Args<'a>, db: Db, other: Option<Db>) -> Vec<(Db, &'a [u8])> {
     let specs = command.key_specs.iter().flatten().filter(|spec| !spec.access.has(KeyAccess::RO));
-    let indices = specs.flat_map(|spec| {
+    // Where a word stands in front of the key, or a count, only the request tells which it is.
+    let is_fixed = |spec: &&KeySpec| spec.keyword.is_none() && !spec.is_counted;
+    let found = if specs.clone().all(|spec| is_fixed(&spec)) { 0 } else { usize::MAX };
+    let found = keys_of(command, args).skip(usize::from(matches!(command.keys, Keys::Announced { .. }))).take(found);
+    let indices = specs.filter(is_fixed).flat_map(|spec| {
         let first = spec.first as usize;
         let last = if spec.last < 0 { args.len() - usize::from(spec.last.unsigned_abs()) } else { first + spec.last as usize };
         (first..=last.min(args.len() - 1)).step_by(spec.step as usize)
     });
     let leaves = command.name == "move";
-    let mut keys: Vec<(Db, &[u8])> = indices.map(|index| (other.filter(|_| !leaves).unwrap_or(db), args.get(index))).collect();
+    let mut keys: Vec<(Db, &[u8])> = indices.chain(found).map(|index| (other.filter(|_| !leaves).unwrap_or(db), args.get(index))).collect();
     if let Some(other) = other.filter(|_| leaves) {
         keys.push((other, args.get(1)));
     }

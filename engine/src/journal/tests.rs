@@ -127,6 +127,44 @@ fn a_command_on_several_partitions_is_one_group() {
 }
 
 #[test]
+fn what_a_command_on_collections_came_to_is_told_where_its_keys_are() {
+    let mut executor = executor("batch");
+    for line in [
+        "RPUSH {a}l 1 2",
+        "LMOVE {a}l {b}l RIGHT LEFT",
+        "LMPOP 2 {b}l {a}l LEFT COUNT 9",
+        "SADD {a}s m",
+        "SMOVE {a}s {b}s m",
+        "SPOP {b}s",
+        "ZUNIONSTORE {a}z 1 {b}s",
+        "GEOADD {a}g 1 2 m",
+        "ZUNIONSTORE {b}z 1 {a}g",
+        "GEORADIUS {a}g 1 2 9 km STORE {b}x",
+        "GEORADIUS {a}g 1 2 9 km",
+        "HINCRBYFLOAT {a}h f 1.5",
+    ] {
+        run(&mut executor, 0, line, CLOCK);
+    }
+    assert_eq!(
+        told(&mut executor.journal),
+        [
+            "1 RPUSH {a}l 1 2",
+            "2 RPOP {a}l &",
+            "3 LPUSH {b}l 2",
+            "4 LPOP {b}l 9",
+            "5 SADD {a}s m",
+            "6 SREM {a}s m &",
+            "7 SADD {b}s m",
+            "8 DEL {b}s",
+            "9 GEOADD {a}g 1 2 m",
+            "10 store {b}z",
+            "11 store {b}x",
+            "12 HSET {a}h f 1.5"
+        ]
+    );
+}
+
+#[test]
 fn a_part_is_named_on_every_entry_and_there_even_if_it_did_nothing() {
     let mut executor = executor("batch");
     let tag = |number| PartTag {
