@@ -25,6 +25,8 @@ const ACKNOWLEDGE_EVERY: Duration = Duration::from_secs(1);
 const MARK_BYTES: usize = 40;
 /// Keys of the source asked for at a time.
 const SCAN_COUNT: &[u8] = b"1000";
+/// How long what comes is carried out between two pages of keys: most of the time, so that nothing piles up at the source.
+const KEEP_UP_FOR: Duration = Duration::from_millis(100);
 /// Kinds of values that come along; hashes last.
 const KINDS: [&[u8]; 5] = [b"string", b"list", b"set", b"zset", b"hash"];
 /// Keys that are missing while the source changes are looked at so often before they are missed for good.
@@ -190,10 +192,11 @@ impl Live {
         Ok(true)
     }
 
-    /// Carries out what has come already.
+    /// Carries out what has come already. Where more comes all the time, only some of it.
     fn keep_up(&mut self) -> Result<(), Trouble> {
         self.wait_up_to(NO_WAIT)?;
-        while self.step()? {}
+        let began = Instant::now();
+        while self.step()? && began.elapsed() < KEEP_UP_FOR {}
         Ok(())
     }
 
