@@ -57,7 +57,7 @@ pub enum SnapshotItem<'a> {
         partition: u16,
         /// How many there were.
         count: u64,
-        /// The exclusive or of their digests, as in [`Shard::digest`].
+        /// The exclusive or of the digests of their bytes.
         digest: u64,
     },
     /// What has come of a partition counts for nothing: it begins again.

@@ -29,7 +29,7 @@ pub enum Step {
     Done {
         /// How many records were given.
         count: u64,
-        /// The exclusive or of their digests, as in [`Shard::digest`].
+        /// The exclusive or of the digests of their bytes.
         digest: u64,
     },
     /// The partition was emptied or exchanged as a whole: what was given counts for nothing, and the walk is over. Begin
