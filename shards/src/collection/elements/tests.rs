@@ -1,3 +1,5 @@
+//! Sets and hashes against a map, packed and large: what they hold, what changed, what they give back.
+
 use super::*;
 use crate::collection::PackLimits;
 use crate::key::{KeySeed, PartitionId};

@@ -1,3 +1,5 @@
+//! Lists against a deque, in both forms, and the memory they keep.
+
 use super::node::NODE_BYTES;
 use super::packed::PackedList;
 use super::*;

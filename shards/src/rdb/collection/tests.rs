@@ -1,3 +1,5 @@
+//! Collections in every encoding there has been, whole and damaged.
+
 use super::*;
 use crate::rdb::{Decoded, RdbError, crc64, decode, encode_length, encode_text};
 use proptest::prelude::*;
